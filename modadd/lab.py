@@ -1,0 +1,177 @@
+"""Jobs in the background: one process-wide lab, one worker thread a device.
+
+Pages hold a run id and read `job.record`, a Record that never changes; they never touch a thread.
+Pausing and stopping are the same to the worker: it keeps a checkpoint and lets the generator go.
+"""
+
+import contextlib
+import heapq
+import itertools
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+import filelock
+
+from .record import Record
+from .runs import Run
+from .store import Damaged, Store
+
+CHECKPOINT_SECONDS = 20
+STATE_BYTES = 64 << 20  # a larger optimiser state is not kept with a finished run
+WAITING, OVER = ("queued", "running"), ("finished", "failed", "stopped")
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Job:
+    """One run in the lab.  status: queued, running, paused, stopped, finished or failed."""
+
+    run: Run
+    device: str
+    status: str = "queued"
+    record: Record | None = None
+    error: str | None = None
+    wish: str | None = None
+    started: float = 0.0
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def active(self) -> bool:
+        return self.status in WAITING
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the nominal end, from the speed so far."""
+        speed = self.record.provenance["steps_per_second"] if self.record else None
+        return (self.run.epochs - self.record.step) / speed if speed else None
+
+
+class Lab:
+    """Queue, workers and jobs.  Thread-safe."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self._jobs: dict[str, Job] = {}
+        self._queues: dict[str, list] = {}
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+
+    def submit(self, run: Run, device: str = "auto", resume: Record | None = None, priority: int = 0) -> Job:
+        """Queue a run (lower priority first); the same run is never queued twice.
+
+        It goes on from `resume`, or else from the longest stored record of its trajectory.
+        """
+        from .engine import pick_device
+
+        device = str(pick_device(device))
+        if run.precision == "tf32" and device == "cpu":
+            raise ValueError("precision tf32 needs a CUDA device: choose fp32")
+        with self._changed:
+            job = self._jobs.get(run.id)
+            if job is not None and job.active:
+                return job
+            job = self._jobs[run.id] = Job(run, device, record=resume)
+            if device not in self._queues:
+                self._queues[device] = []
+                threading.Thread(target=self._work, args=(device,), name=f"lab-{device}", daemon=True).start()
+            heapq.heappush(self._queues[device], (priority, next(self._order), job))
+            self._changed.notify_all()
+        return job
+
+    def job(self, run_id: str) -> Job | None:
+        return self._jobs.get(run_id)
+
+    def jobs(self) -> list[Job]:
+        """All jobs of this process, newest last."""
+        return list(self._jobs.values())
+
+    def waiting_before(self, job: Job) -> int:
+        """How many jobs will run before this one on its device."""
+        with self._changed:
+            queue = sorted(entry for entry in self._queues.get(job.device, ()) if entry[2].status == "queued")
+            running = sum(other.status == "running" and other.device == job.device for other in self._jobs.values())
+        ahead = itertools.takewhile(lambda entry: entry[2] is not job, queue)
+        return running + sum(1 for _ in ahead)
+
+    def pause(self, run_id: str):
+        self._wish(run_id, "paused")
+
+    def stop(self, run_id: str):
+        self._wish(run_id, "stopped")
+
+    def resume(self, run_id: str) -> Job | None:
+        """Queue a paused or stopped job again."""
+        job = self._jobs.get(run_id)
+        return job and self.submit(job.run, job.device)
+
+    def forget(self, run_id: str):
+        """Drop a job that is over, so that its record is looked up in the store."""
+        with self._changed:
+            if (job := self._jobs.get(run_id)) is not None and not job.active:
+                del self._jobs[run_id]
+
+    def _wish(self, run_id: str, wish: str):
+        with self._changed:
+            job = self._jobs.get(run_id)
+            if job is None:
+                return
+            if job.status == "queued":
+                job.status = wish
+                job.done.set()
+            elif job.status == "running":
+                job.wish = wish
+            elif job.status == "paused" and wish == "stopped":
+                job.status = wish
+
+    def _work(self, device: str):
+        while True:
+            with self._changed:
+                while not any(entry[2].status == "queued" for entry in self._queues[device]):
+                    self._queues[device].clear()
+                    self._changed.wait()
+                job = heapq.heappop(self._queues[device])[2]
+                if job.status != "queued":
+                    continue
+                job.status, job.started = "running", time.time()
+            try:
+                job.status = self._train(job)
+            except filelock.Timeout:
+                job.error = f"{job.run.id} is being trained by another process that shares this cache"
+                job.status = "failed"
+            except Exception as error:  # a job must never take its worker along
+                log.exception("job %s failed", job.run.id)
+                job.error = f"{type(error).__name__}: {error}"
+                job.status = "failed"
+            finally:
+                job.done.set()
+
+    def _train(self, job: Job) -> str:
+        from .train import train  # torch loads with the first job, not with the page
+
+        with self.store.lock(job.run.id):
+            start = job.record if job.record is not None and job.record.state is not None else None
+            if start is None:
+                with contextlib.suppress(Damaged):
+                    start = self.store.sibling(job.run)
+            saved = time.monotonic()
+            updates = train(job.run, start, job.device)
+            for update in updates:
+                job.record = update.record
+                if update.record.provenance["stop_reason"]:
+                    self._keep(update.checkpoint())
+                    return "finished"
+                if job.wish or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    kept = update.checkpoint()
+                    self.store.put(kept)
+                    saved = time.monotonic()
+                    if job.wish:
+                        updates.close()
+                        job.record, wish, job.wish = kept, job.wish, None
+                        return wish
+        raise RuntimeError("training ended without a reason")
+
+    def _keep(self, record: Record):
+        size = sum(array.nbytes for array in record.state.values())
+        self.store.put(record if size <= STATE_BYTES else record.without_state())

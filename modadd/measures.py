@@ -1,0 +1,72 @@
+"""Numbers about a network, taken once a frame; and the stages of grokking, or None."""
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from . import fourier
+
+STAGE_ACCURACY = 0.95  # end of a stage: first step at or above (arXiv:2602.16849, sec. 6, made explicit)
+STAGES = ("memorisation", "generalisation", "cleanup")
+
+
+def neurons(theta_MP, xi_MP) -> dict:
+    """One cosine a neuron and layer, plus both spectra; numpy or torch in, the same out.
+
+    `frequency_M` (1-based) is the largest of the input layer; alpha, phi, beta, psi and D are
+    taken at it.  `theta_hat_MP` and `xi_hat_MP` are the coefficients in `fourier.basis`.
+    """
+    xp = array_namespace(theta_MP)
+    theta_hat, xi_hat = fourier.dft(theta_MP), fourier.dft(xi_MP)
+    (alpha, phi), (beta, psi) = fourier.cosines(theta_hat), fourier.cosines(xi_hat)
+    winner = xp.argmax(alpha, axis=-1)
+    alpha, phi, beta, psi = (
+        xp.take_along_axis(table, winner[:, None], axis=-1)[:, 0] for table in (alpha, phi, beta, psi)
+    )
+    return {
+        "frequency_M": winner + 1, "alpha_M": alpha, "phi_M": phi, "beta_M": beta, "psi_M": psi,
+        "D_M": fourier.wrap(2 * phi - psi), "theta_hat_MP": theta_hat, "xi_hat_MP": xi_hat,
+    }  # fmt: skip
+
+
+def scalars(neuron: dict) -> dict[str, float]:
+    """Means over all neurons: IPR of both layers, mean |sin D| and mean cos D."""
+    xp = array_namespace(neuron["D_M"])
+    ipr_in, ipr_out = (
+        float(xp.mean(fourier.ipr(fourier.amplitudes(neuron[name])))) for name in ("theta_hat_MP", "xi_hat_MP")
+    )
+    return {
+        "ipr_in": ipr_in,
+        "ipr_out": ipr_out,
+        "mean_abs_sin_D": float(xp.mean(xp.abs(xp.sin(neuron["D_M"])))),
+        "mean_cos_D": float(xp.mean(xp.cos(neuron["D_M"]))),
+    }
+
+
+def frequency_counts(frequency_M: np.ndarray, K: int) -> np.ndarray:
+    """Neurons whose dominant frequency is k, for k = 1 .. K, int32 [K]."""
+    return np.bincount(np.asarray(frequency_M), minlength=K + 1)[1:].astype(np.int32)
+
+
+def coherence(frequency_M, phi_M, K: int, orders=(1, 2, 3, 4)) -> np.ndarray:
+    """|mean exp(i n phi)| over the neurons of each frequency, [len(orders), K]; NaN where none.
+
+    Small values mean phases that cancel.  Random phases give about 0.886 / sqrt(N_k).
+    """
+    result = np.full((len(orders), K), np.nan)
+    for k in range(1, K + 1):
+        phi = phi_M[frequency_M == k]
+        if len(phi):
+            result[:, k - 1] = [abs(np.exp(1j * n * phi).mean()) for n in orders]
+    return result
+
+
+def first_at_least(steps, values, threshold: float) -> int | None:
+    """First step whose value reaches the threshold, or None if none does."""
+    reached = np.flatnonzero(np.asarray(values) >= threshold)
+    return int(steps[reached[0]]) if len(reached) else None
+
+
+def stages(record, threshold: float = STAGE_ACCURACY) -> tuple[int | None, int | None]:
+    """(end of memorisation, end of generalisation): first steps with train, then test, accuracy
+    at the threshold.  None means not reached, or no test pairs."""
+    return tuple(first_at_least(record.steps, record.history[f"{g}_accuracy"], threshold) for g in ("train", "test"))

@@ -1,0 +1,79 @@
+"""The network: activations with their derivatives, initial weights, and the plain forward pass."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .fourier import from_cosines
+from .runs import Run
+
+
+class Act(NamedTuple):
+    """An activation and the gradient through it, in place where that saves memory.
+
+    `apply_(h)` may overwrite h and returns act(h).  `back_(g, h, a)` may overwrite g and returns
+    g * act'(h), given h as it was if `needs_input`, else only the output a.
+    """
+
+    apply_: Callable
+    back_: Callable
+    needs_input: bool
+
+
+_aten = torch.ops.aten
+
+ACTIVATIONS: dict[str, Act] = {
+    "relu": Act(torch.relu_, lambda g, h, a: _aten.threshold_backward.grad_input(g, a, 0, grad_input=g), False),
+    "quad": Act(torch.square, lambda g, h, a: g.mul_(h).mul_(2), True),
+    "gelu": Act(F.gelu, lambda g, h, a: _aten.gelu_backward.grad_input(g, h, grad_input=g), True),
+    "identity": Act(lambda h: h, lambda g, h, a: g, False),
+}
+
+# What a trained network may be asked to use instead (science of the swap test: even functions
+# keep the answer, odd ones lose it).
+SWAPS: dict[str, Callable] = {
+    "ReLU": torch.relu,
+    "GELU": F.gelu,
+    "|x|": torch.abs,
+    "x^2": torch.square,
+    "x^4": lambda h: h**4,
+    "x^8": lambda h: h**8,
+    "log(1 + e^2x)": lambda h: F.softplus(2 * h),
+    "e^x": torch.exp,
+    "x": lambda h: h,
+    "x^3": lambda h: h**3,
+}
+FUNCTIONS: dict[str, Callable] = {
+    "relu": torch.relu, "quad": torch.square, "gelu": F.gelu, "identity": lambda h: h,
+}  # fmt: skip
+
+
+def initial_weights(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """(theta_MP, xi_MP) at step 0, float32, the same on every device.
+
+    `random`: init_scale * N(0, 1) / sqrt(p).  `single-freq`: each neuron one frequency, the same
+    in both layers, every frequency equally often, phases uniform (arXiv:2602.16849, sec. 5).
+    """
+    M, P, K = run.d_mlp, run.p, run.K
+    if run.init == "random":
+        # The order of the published code's draws, so that a seed means the same weights here.
+        draw = torch.Generator().manual_seed(run.seed)
+        theta_MP = torch.randn(M, P, generator=draw).numpy()
+        xi_PM = torch.randn(P, M, generator=draw).numpy()
+        scale = np.float32(run.init_scale / np.sqrt(P))
+        return scale * theta_MP, scale * np.ascontiguousarray(xi_PM.T)
+    rng = np.random.default_rng([run.seed, 0])
+    frequency_M = rng.permutation(np.arange(M) % K)
+    magnitude_MK = run.init_scale * (frequency_M[:, None] == np.arange(K))
+    phase_2M1 = rng.uniform(-np.pi, np.pi, (2, M, 1))
+    theta, xi = (from_cosines(magnitude_MK, np.broadcast_to(phase_M1, (M, K))) for phase_M1 in phase_2M1)
+    return theta.astype(np.float32), xi.astype(np.float32)
+
+
+def logits(theta_MP, xi_MP, x, y, act: Callable = torch.relu):
+    """f(x, y)[j] for residues x and y of equal shape, [..., P]: the definition, read literally."""
+    hidden = act(theta_MP.T[x] + theta_MP.T[y])
+    return hidden @ xi_MP

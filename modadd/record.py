@@ -1,0 +1,216 @@
+"""What is kept of a run: its history, frames, provenance and, if it may go on, its state.
+
+A live run, a finished one, one from the atlas and an imported one are the same thing here.  A
+Record never changes; a growing run publishes a new one, which shares the arrays of the last.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from . import data, fourier, measures
+from .runs import Run
+
+SCHEMA = 1
+TABLE_NEURONS = 2048  # neurons whose cosine is kept in every frame
+SPECTRUM_NEURONS = 64  # neurons whose whole spectrum is kept in every frame
+WEIGHT_BYTES = 48 << 20  # budget for the weights of all frames of a run
+
+Frame = dict[str, np.ndarray]
+"""One moment of training.  Scalars: ipr_in, ipr_out, mean_abs_sin_D, mean_cos_D.  Arrays:
+counts_K; frequency, alpha, phi, beta, psi of the first TABLE_NEURONS neurons; theta_hat and
+xi_hat, DFT rows of the first SPECTRUM_NEURONS; logits0 [P, P] of the pairs (0, y); correct and
+probability (of the right answer) of each unordered pair; theta and xi, [M, P], where they fit."""
+
+
+def frame_steps(epochs: int) -> list[int]:
+    """0, then roughly geometric, then every 200 steps, and the last one."""
+    early = {round(2 ** (i / 4)) for i in range(42)}
+    return sorted({0, epochs, *early, *range(200, epochs, 200)} & set(range(epochs + 1)))
+
+
+def weight_stride(run: Run) -> int:
+    """Every how many frames the weights are kept too (the last frame always keeps them)."""
+    bytes_each = 2 * 2 * run.d_mlp * run.p
+    return max(1, -(-len(frame_steps(run.epochs)) * bytes_each // WEIGHT_BYTES))
+
+
+def take_frame(theta_MP, xi_MP, logprob_NP, run: Run, with_weights: bool) -> Frame:
+    """Measure a network, on whatever device its tensors are.  `logprob_NP` are the
+    log-probabilities over the unordered pairs of `data.pairs`."""
+    neuron = measures.neurons(theta_MP, xi_MP)
+    p, host = run.p, lambda array: array.cpu().numpy()
+    label_N, (x_N, y_N) = data.labels(p), data.pairs(p)
+    logprob_NP = host(logprob_NP)
+    zero = x_N == 0
+    logits0 = np.empty((p, p), np.float32)  # centred on 0: a constant over j changes no vote
+    logits0[y_N[zero]] = logprob_NP[zero] - logprob_NP[zero].mean(1, keepdims=True)
+    zero = y_N == 0
+    logits0[x_N[zero]] = logprob_NP[zero] - logprob_NP[zero].mean(1, keepdims=True)
+    frequency_M = host(neuron["frequency_M"])
+    frame = {name: np.float32(value) for name, value in measures.scalars(neuron).items()} | {
+        "counts_K": measures.frequency_counts(frequency_M, run.K),
+        "frequency": frequency_M[:TABLE_NEURONS].astype(np.uint8),
+        **{name: host(neuron[f"{name}_M"])[:TABLE_NEURONS] for name in ("alpha", "phi", "beta", "psi")},
+        "theta_hat": host(neuron["theta_hat_MP"][:SPECTRUM_NEURONS]),
+        "xi_hat": host(neuron["xi_hat_MP"][:SPECTRUM_NEURONS]),
+        "logits0": logits0,
+        "correct": logprob_NP.argmax(1) == label_N,
+        "probability": np.exp(logprob_NP[np.arange(len(label_N)), label_N]),
+    }
+    if with_weights:
+        frame |= {"theta": host(theta_MP), "xi": host(xi_MP)}
+    # Rounded at birth, so that a live frame equals the stored one.
+    return {name: unpack(name, pack(name, value)) for name, value in frame.items()}
+
+
+def pack(name: str, value) -> np.ndarray:
+    """A frame array as it is stored: phases as 16-bit fractions of pi, other reals as float16."""
+    value = np.asarray(value)
+    if name in ("phi", "psi"):
+        return np.round(value / np.pi * 32767).astype(np.int16)
+    if value.dtype.kind == "f" and value.ndim:
+        return value.astype(np.float16)
+    return value
+
+
+def unpack(name: str, stored: np.ndarray) -> np.ndarray:
+    """The inverse of `pack`, reals as float32."""
+    if name in ("phi", "psi"):
+        return (stored * np.float32(np.pi / 32767)).astype(np.float32)
+    return stored.astype(np.float32) if stored.dtype == np.float16 else stored
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run and what was seen of it.
+
+    `steps` [T] are the steps of the history rows; `history` maps each of `step.METRICS` to float32
+    [T], NaN where a group has no pairs.  `provenance` holds device, versions, seconds, steps and
+    stop_reason (None while it can go on).  `state` lets it go on.
+    """
+
+    run: Run
+    steps: np.ndarray
+    history: Mapping[str, np.ndarray]
+    frames: tuple[Frame, ...]
+    frame_steps: tuple[int, ...]
+    provenance: dict
+    state: dict[str, np.ndarray] | None = field(default=None, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        return self.provenance.get("stop_reason") not in (None, "stopped")
+
+    @property
+    def step(self) -> int:
+        """Updates made."""
+        return self.provenance["steps"]
+
+    def frame(self, step: int | None = None, holding: str | None = None) -> Frame | None:
+        """The last frame at or before `step` (the last of all for None), among those that hold the
+        array `holding`; the first of them if all are later; None if none holds it."""
+        there = [i for i, frame in enumerate(self.frames) if holding is None or holding in frame]
+        if not there:
+            return None
+        before = [i for i in there if step is None or self.frame_steps[i] <= step]
+        return self.frames[before[-1] if before else there[0]]
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps [S], values [S, ...]) of a frame array over the frames that hold it."""
+        there = [i for i, frame in enumerate(self.frames) if name in frame]
+        return np.array([self.frame_steps[i] for i in there], int), np.array([self.frames[i][name] for i in there])
+
+    def race(self, neuron: int) -> dict[str, np.ndarray] | None:
+        """All K frequencies of one neuron over training: step_S, alpha_SK, beta_SK, D_SK; or None
+        if neither its spectrum nor its weights are held (then `race_neurons` says which are)."""
+        if neuron < len(self.frames[0]["theta_hat"]):
+            step_S, theta_hat = self.series("theta_hat")
+            theta_hat, xi_hat = theta_hat[:, neuron], self.series("xi_hat")[1][:, neuron]
+        else:
+            step_S, theta = self.series("theta")
+            if not len(step_S) or neuron >= theta.shape[1]:
+                return None
+            theta_hat, xi_hat = fourier.dft(theta[:, neuron]), fourier.dft(self.series("xi")[1][:, neuron])
+        (alpha, phi), (beta, psi) = fourier.cosines(theta_hat), fourier.cosines(xi_hat)
+        return {"step_S": step_S, "alpha_SK": alpha, "beta_SK": beta, "D_SK": fourier.wrap(2 * phi - psi)}
+
+    @cached_property
+    def summary(self) -> dict:
+        """The final numbers of the run by name; None where one does not apply."""
+        last = {name: _number(column[-1]) if len(column) else None for name, column in self.history.items()}
+        frame = self.frames[-1] if self.frames else {}
+        scalar = {name: _number(frame.get(name)) for name in ("ipr_in", "ipr_out", "mean_abs_sin_D", "mean_cos_D")}
+        stage1_end, stage2_end = measures.stages(self)
+        both = None not in (scalar["ipr_in"], scalar["ipr_out"])
+        seconds = self.provenance.get("seconds")
+        return {
+            "run_id": self.run.id, "p": self.run.p, "preset": self.run.preset, "d_mlp": self.run.d_mlp,
+            "seed": self.run.seed, "device": self.provenance.get("device"), "precision": self.run.precision,
+            "steps": self.step, "stop_reason": self.provenance.get("stop_reason"), "seconds": seconds,
+            "steps_per_second": self.provenance.get("steps_per_second"),
+            "train_loss": last["train_loss"], "test_loss": last["test_loss"],
+            "train_accuracy": last["train_accuracy"], "test_accuracy": last["test_accuracy"],
+            "held_out_accuracy": last["held_out_accuracy"],
+            "mirrored_accuracy": last["rare_accuracy"],  # a mirrored pair is a rare pair read backwards
+            "ipr_in": scalar["ipr_in"], "ipr_out": scalar["ipr_out"],
+            "ipr": (scalar["ipr_in"] + scalar["ipr_out"]) / 2 if both else None,
+            "mean_abs_sin_D": scalar["mean_abs_sin_D"], "mean_cos_D": scalar["mean_cos_D"],
+            "frequency_counts": [int(n) for n in frame["counts_K"]] if "counts_K" in frame else None,
+            "stage1_end": stage1_end, "stage2_end": stage2_end, "param_norm": last["norm"],
+        }  # fmt: skip
+
+    def without_state(self) -> "Record":
+        return replace(self, state=None)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as named plain arrays; the inverse of `from_arrays`."""
+        arrays = {"steps": self.steps.astype(np.int32), "frame_steps": np.array(self.frame_steps, np.int32)}
+        arrays |= {f"history/{name}": column for name, column in self.history.items()}
+        for name in sorted({name for frame in self.frames for name in frame}):
+            held = [i for i, frame in enumerate(self.frames) if name in frame]
+            arrays[f"frames/{name}"] = np.stack([pack(name, self.frames[i][name]) for i in held])
+            if len(held) < len(self.frames):
+                arrays[f"held/{name}"] = np.array(held, np.int32)
+        arrays |= {f"state/{name}": value for name, value in (self.state or {}).items()}
+        card = {"schema": SCHEMA, "run": json.loads(self.run.to_json()), "provenance": self.provenance,
+                "summary": self.summary}  # fmt: skip
+        arrays["card"] = np.frombuffer(json.dumps(card).encode(), np.uint8)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Record":
+        """Raises ValueError if the arrays are not those of a Record of this schema."""
+        try:
+            card = read_card(arrays["card"])
+            columns: list[Frame] = [{} for _ in arrays["frame_steps"]]
+            for key in arrays:
+                if key.startswith("frames/"):
+                    name = key.removeprefix("frames/")
+                    held = arrays[f"held/{name}"] if f"held/{name}" in arrays else range(len(columns))
+                    for i, value in zip(held, unpack(name, arrays[key]), strict=True):
+                        columns[i][name] = value
+            pick = lambda folder: {k.removeprefix(folder): arrays[k] for k in arrays if k.startswith(folder)}  # noqa: E731
+            return cls(
+                run=card["run"], steps=arrays["steps"], history=pick("history/"), frames=tuple(columns),
+                frame_steps=tuple(int(s) for s in arrays["frame_steps"]), provenance=card["provenance"],
+                state=pick("state/") or None,
+            )  # fmt: skip
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"not a record: {error!r}") from None
+
+
+def read_card(array: np.ndarray) -> dict:
+    """The front page of a stored record: run, provenance and summary, without the arrays."""
+    card = json.loads(bytes(array))
+    if card.get("schema") != SCHEMA:
+        raise ValueError(f"this record has schema {card.get('schema')}, this program reads {SCHEMA}")
+    card["run"] = Run.from_json(json.dumps(card["run"]))
+    return card
+
+
+def _number(value) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)

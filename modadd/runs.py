@@ -1,0 +1,175 @@
+"""What is trained: a Run, its five presets, and the words that refuse a bad one."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Literal
+
+P_MIN, P_MAX, P_GROK = 3, 199, 19
+WIDTH_MAX, EPOCHS_MAX = 200_000, 2_000_000
+
+Activation = Literal["relu", "quad", "gelu", "identity"]
+Init = Literal["random", "single-freq"]
+Optimizer = Literal["adamw", "sgd"]
+Split = Literal["ordered", "unordered"]
+Precision = Literal["fp32", "tf32"]
+
+
+def width(p: int) -> int:
+    """Hidden neurons for modulus p: the ratio of p = 23 and 512 neurons, never fewer than 512."""
+    return max(512, math.ceil(512 / 529 * p * p))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything that decides the numbers of one training run, and nothing else.
+
+    The defaults are the `standard` preset at p = 23.  `d_mlp=None` means `width(p)`.  Raises
+    ValueError with one sentence that names the value and the remedy.
+
+    Source of the defaults: arXiv:2602.16849, experimental setup.
+    """
+
+    p: int = 23
+    d_mlp: int | None = None
+    activation: Activation = "relu"
+    init: Init = "random"
+    init_scale: float = 0.1
+    optimizer: Optimizer = "adamw"
+    lr: float = 5e-5
+    weight_decay: float = 0.0
+    frac_train: float = 1.0
+    split: Split = "ordered"
+    epochs: int = 5000
+    plateau: bool = False
+    seed: int = 42
+    precision: Precision = "fp32"
+
+    def __post_init__(self):
+        check_p(self.p)
+        if self.d_mlp is None:
+            object.__setattr__(self, "d_mlp", width(self.p))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if options := getattr(field.type, "__args__", None):
+                if field.name != "d_mlp" and value not in options:
+                    raise ValueError(f"{field.name} must be one of {', '.join(options)}, got {value!r}")
+        _whole("d_mlp", self.d_mlp, 1, WIDTH_MAX)
+        _whole("epochs", self.epochs, 1, EPOCHS_MAX)
+        _whole("seed", self.seed, 0, 2**31 - 1)
+        _real("init_scale", self.init_scale, 1e-6, 10.0)
+        _real("lr", self.lr, 1e-8, 10.0)
+        _real("weight_decay", self.weight_decay, 0.0, 100.0)
+        _real("frac_train", self.frac_train, 0.01, 1.0)
+        if not isinstance(self.plateau, bool):
+            raise ValueError(f"plateau must be true or false, got {self.plateau!r}")
+        if math.floor(self.frac_train * self.p**2) < 1:
+            raise ValueError(f"frac_train = {self.frac_train} leaves no training pair at p = {self.p}: raise it")
+
+    @property
+    def K(self) -> int:
+        """Number of frequencies, (p - 1) / 2."""
+        return (self.p - 1) // 2
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset with these settings at any p, seed and length, or "custom"."""
+        for name, settings in PRESETS.items():
+            same = all(getattr(self, key) == settings[key] for key in settings.keys() - {"epochs", "plateau"})
+            if same and self.d_mlp == width(self.p):
+                return name
+        return "custom"
+
+    @property
+    def id(self) -> str:
+        """A name for this run, equal in app, scripts, cache and URL."""
+        return f"p{self.p:03d}-{self.preset}-{_digest(self)}"
+
+    @property
+    def trajectory(self) -> str:
+        """A digest of what decides the path of the weights: two runs that differ only in how
+        long they train share it, and the longer one can go on where the shorter one stopped."""
+        return _digest(replace(self, epochs=Run.epochs, plateau=False))
+
+    def to_json(self) -> str:
+        """Canonical JSON of every setting."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Run":
+        """The run whose `to_json` is `text`; raises ValueError on anything else."""
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError(f"not the settings of a run: {error}") from None
+
+
+# Source: arXiv:2602.16849 and its published configurations; the table in section "presets".
+PRESETS: dict[str, dict] = {
+    "standard": dict(
+        activation="relu", init="random", optimizer="adamw", lr=5e-5, weight_decay=0.0,
+        frac_train=1.0, epochs=5000, init_scale=0.1, split="ordered", plateau=False,
+    ),
+    "grokking": dict(
+        activation="relu", init="random", optimizer="adamw", lr=1e-4, weight_decay=2.0,
+        frac_train=0.75, epochs=50_000, init_scale=0.1, split="ordered", plateau=True,
+    ),
+    "quad_random": dict(
+        activation="quad", init="random", optimizer="adamw", lr=5e-5, weight_decay=0.0,
+        frac_train=1.0, epochs=5000, init_scale=0.1, split="ordered", plateau=False,
+    ),
+    "quad_single_freq": dict(
+        activation="quad", init="single-freq", optimizer="sgd", lr=0.1, weight_decay=0.0,
+        frac_train=1.0, epochs=5000, init_scale=0.02, split="ordered", plateau=False,
+    ),
+    "relu_single_freq": dict(
+        activation="relu", init="single-freq", optimizer="sgd", lr=0.01, weight_decay=0.0,
+        frac_train=1.0, epochs=5000, init_scale=0.002, split="ordered", plateau=False,
+    ),
+}  # fmt: skip
+
+
+def preset(name: str, p: int = 23, **changes) -> Run:
+    """The run of a preset at modulus p, with any setting changed.
+
+    Raises ValueError for an unknown name, and for `grokking` below p = 19, where too few pairs
+    are left to test on.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    check_p(p)
+    if name == "grokking" and p < P_GROK:
+        raise ValueError(f"grokking needs p >= {P_GROK} (too few test pairs below), got {p}")
+    return Run(p=p, **(PRESETS[name] | {key: value for key, value in changes.items() if value is not None}))
+
+
+def presets_at(p: int) -> list[str]:
+    """Names of the presets that exist at modulus p."""
+    return [name for name in PRESETS if name != "grokking" or p >= P_GROK]
+
+
+def check_p(p) -> int:
+    """p itself, if it is an odd integer from 3 to 199; otherwise ValueError."""
+    if isinstance(p, bool) or not isinstance(p, int) or not P_MIN <= p <= P_MAX or p % 2 == 0:
+        raise ValueError(f"p must be odd and between {P_MIN} and {P_MAX}, got {p}")
+    return p
+
+
+def _whole(name, value, low, high):
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number between {low:,} and {high:,}, got {value}")
+
+
+def _real(name, value, low, high):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number between {low:g} and {high:g}, got {value}")
+
+
+def _digest(run) -> str:
+    # A setting at its default is left out, so that a new setting does not rename old runs.
+    changed = {f.name: getattr(run, f.name) for f in fields(run) if getattr(run, f.name) != f.default}
+    for name, value in changed.items():
+        if isinstance(value, int) and type(getattr(Run, name, None)) is float:
+            changed[name] = float(value)
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]
