@@ -26,7 +26,7 @@ from importlib import import_module
 
 _HOMES = {
     "runs": ("Run", "PRESETS", "preset", "width"),
-    "train": ("train", "Update"),
+    "training": ("train", "train_many", "Update"),
     "record": ("Record",),
     "store": ("Store",),
     "lab": ("Lab",),

@@ -1,98 +1,132 @@
-"""A network in training on one device: weights, optimiser and history, advanced n steps at a time.
+"""Networks in training on one device: weights, optimiser and history, advanced n steps at a time.
 
-On the CPU a step is a Python loop over a few dozen tensor operations; on CUDA the same operations
-are captured once as a graph and replayed, and the history stays in a device buffer, so the host
-only waits when somebody asks for numbers.
+On the CPU a step is a Python loop over a few dozen tensor operations.  On CUDA the step is captured
+once as a graph and replayed, with the kernels of `fused` where Triton is installed, and the history
+stays in a device buffer, so the host only waits when somebody asks for numbers.  There one engine
+can carry E members (seeds, rates, splits) that share p, width, activation and optimiser.
 """
 
 import contextlib
+import re
 
 import numpy as np
 import torch
 
+from . import fused
 from .model import initial_weights
 from .optim import Optimizer
 from .runs import Run
 from .step import METRICS, Step
+
+State = dict[str, np.ndarray]
 
 
 def pick_device(name: str = "auto") -> torch.device:
     """The device called `auto`, `cpu`, `cuda` or `cuda:N`; ValueError if this machine lacks it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name) if name == "cpu" or name.partition(":")[0] == "cuda" else None
-    if device is None:
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not on this machine: use cpu or auto")
-    return device
+    return torch.device(name)
 
 
 class Engine:
-    """One run on the CPU.  `step` updates are done; history row s holds the metrics of step s."""
+    """One run on the CPU.  `step` updates are done; history row s holds the metrics of step s.
 
-    def __init__(self, run: Run, device: torch.device, state: dict[str, np.ndarray] | None = None):
-        self.run, self.device = run, device
-        if run.precision == "tf32" and device.type != "cuda":
-            raise ValueError("precision tf32 needs a CUDA device: choose fp32")
-        P, M = run.p, run.d_mlp
-        self.w, self.g = (torch.zeros(2 * P * M, device=device) for _ in range(2))
-        (self.theta_PM, self.xi_MP), (self.dtheta_PM, self.dxi_MP) = (
-            (flat[: P * M].view(P, M), flat[P * M :].view(M, P)) for flat in (self.w, self.g)
+    `state` is what `Engine.state` returned.  Every method that names a member e takes 0 here.
+    """
+
+    on_device = False
+
+    def __init__(self, runs: list[Run], device: torch.device, states: list[State | None]):
+        self.runs, self.run, self.device = runs, runs[0], device
+        E, P, M = len(runs), self.run.p, self.run.d_mlp
+        self.w_EL, self.g_EL = (torch.zeros(E, 2 * P * M, device=device) for _ in range(2))
+        (self.theta_EPM, self.xi_EMP), (self.dtheta_EPM, self.dxi_EMP) = (
+            (flat[:, : P * M].view(E, P, M), flat[:, P * M :].view(E, M, P)) for flat in (self.w_EL, self.g_EL)
         )
-        self.optimizer = Optimizer(run, self.w, on_device=device.type == "cuda")
-        self.network = Step(run, device)
-        self.history = torch.full((run.epochs + 1, len(METRICS)), torch.nan, device=device)
-        if state is None:
-            theta_MP, xi_MP = initial_weights(run)
-            self.theta_PM.copy_(torch.from_numpy(theta_MP).T)
-            self.xi_MP.copy_(torch.from_numpy(xi_MP))
-        else:
-            self.w.copy_(torch.from_numpy(state["w"]))
-            for name, moment in self.optimizer.moments().items():
-                moment.copy_(torch.from_numpy(state[name]))
-            self.optimizer.step = int(state["step"])
+        self.history_ETC = torch.full((E, self.run.epochs + 1, len(METRICS)), torch.nan, device=device)
+        self._build()
+        for e, (run, state) in enumerate(zip(runs, states, strict=True)):
+            if state is None:
+                theta_MP, xi_MP = initial_weights(run)
+                self.theta_EPM[e].copy_(torch.from_numpy(theta_MP).T)
+                self.xi_EMP[e].copy_(torch.from_numpy(xi_MP))
+            else:
+                self._restore(e, state)
+                self.optimizer.step = int(state["step"])
         self.step = self.optimizer.step
 
-    def _one_step(self, row):
-        self.network.gradient(self.theta_PM, self.xi_MP, self.dtheta_PM, self.dxi_MP, out=row[:-1])
-        row[-1] = torch.linalg.vector_norm(self.w)
-        self.optimizer.update(self.g)
+    def _build(self):
+        if self.run.precision == "tf32":
+            raise ValueError("precision tf32 needs a CUDA device: choose fp32")
+        if len(self.runs) > 1:
+            raise ValueError("only a CUDA device with Triton trains several runs at once")
+        self.network = Step(self.run, self.device)
+        self.optimizer = Optimizer(self.run, self.w_EL[0], on_device=self.on_device)
+
+    def _restore(self, e: int, state: State):
+        self.w_EL[e].copy_(torch.from_numpy(state["w"]))
+        for name, moment in self.optimizer.moments().items():
+            moment.view_as(self.w_EL)[e].copy_(torch.from_numpy(state[name]))
+
+    def _one_step(self, row_EC):
+        self.network.gradient(
+            self.theta_EPM[0], self.xi_EMP[0], self.dtheta_EPM[0], self.dxi_EMP[0], out=row_EC[0, :-1]
+        )
+        row_EC[0, -1] = torch.linalg.vector_norm(self.w_EL)
+        self.optimizer.update(self.g_EL[0])
 
     def advance(self, n: int):
         """Do n updates, recording the metrics of the weights before each."""
-        for row in self.history[self.step : self.step + n]:
-            self._one_step(row)
+        for step in range(self.step, self.step + n):
+            self._one_step(self.history_ETC[:, step])
         self.step += n
 
     def record_here(self):
         """Write the history row of the present weights without moving them."""
-        row = self.history[self.step]
-        self.network.metrics(self.theta_PM, self.xi_MP, out=row[:-1])
-        row[-1] = torch.linalg.vector_norm(self.w)
+        row_EC = self.history_ETC[:, self.step]
+        self.network.metrics(self.theta_EPM[0], self.xi_EMP[0], out=row_EC[0, :-1])
+        row_EC[:, -1] = torch.linalg.vector_norm(self.w_EL, dim=1)
+
+    def log_probabilities(self, e: int) -> torch.Tensor:
+        """Of member e over the unordered pairs, [N, P], as of the last `record_here`."""
+        return self.network.g_NP
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """History rows on the host, [stop - start, len(METRICS)] float32; waits for the device."""
-        return self.history[start:stop].cpu().numpy().copy()
+        """History rows on the host, [E, stop - start, len(METRICS)] float32; waits for the device."""
+        return self.history_ETC[:, start:stop].cpu().numpy().copy()
 
-    def weights(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(theta_MP, xi_MP) on the device, views of the live weights."""
-        return self.theta_PM.T, self.xi_MP
+    def weights(self, e: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(theta_MP, xi_MP) of member e on the device, views of the live weights."""
+        return self.theta_EPM[e].T, self.xi_EMP[e]
 
-    def state(self) -> dict[str, np.ndarray]:
-        """A copy of everything the next update depends on."""
-        tensors = {"w": self.w, **self.optimizer.moments()}
-        return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()} | {"step": np.int64(self.step)}
+    def state(self, e: int) -> State:
+        """A copy of everything the next update of member e depends on."""
+        tensors = {"w": self.w_EL} | {n: m.view_as(self.w_EL) for n, m in self.optimizer.moments().items()}
+        return {name: t[e].cpu().numpy().copy() for name, t in tensors.items()} | {"step": np.int64(self.step)}
 
 
 class CudaEngine(Engine):
-    """The same, with the step captured as a CUDA graph and replayed."""
+    """The same on CUDA, captured as a graph; without Triton it falls back to plain torch."""
 
-    def __init__(self, run, device, state=None):
+    on_device = True
+
+    def __init__(self, runs, device, states):
         torch.cuda.set_device(device)
-        super().__init__(run, device, state)
-        self.row = torch.empty(len(METRICS), device=device)
+        super().__init__(runs, device, states)
+        self.row_EC = torch.empty(len(runs), len(METRICS), device=device)
         self._capture()
+
+    def _build(self):
+        self.fused = fused.available()
+        if self.fused:
+            self.network = fused.FusedStep(self.runs, self.device)
+            self.optimizer = fused.FusedOptimizer(self.runs, self.w_EL)
+        else:
+            super()._build()
 
     @contextlib.contextmanager
     def _precision(self):
@@ -103,14 +137,20 @@ class CudaEngine(Engine):
         finally:
             torch.backends.cuda.matmul.allow_tf32 = before
 
+    def _one_step(self, row_EC):
+        if not self.fused:
+            return super()._one_step(row_EC)
+        self.network.gradient(self.theta_EPM, self.xi_EMP, self.dtheta_EPM, self.dxi_EMP, out=row_EC[:, :-1])
+        self.optimizer.update(self.g_EL, row_EC[:, -1])
+
     def _recorded_step(self):
         where = self.optimizer.count.clone()
-        self._one_step(self.row)
-        self.history.index_copy_(0, where, self.row[None])
+        self._one_step(self.row_EC)
+        self.history_ETC.index_copy_(1, where, self.row_EC[:, None])
 
     def _capture(self):
-        # Warming up and capturing run real steps: put everything back afterwards.
-        before = self.state()
+        # Warming up runs real steps: put everything back afterwards.
+        before = [self.state(e) for e in range(len(self.runs))]
         stream = torch.cuda.Stream()
         with self._precision(), torch.cuda.stream(stream):
             for _ in range(2):
@@ -120,11 +160,10 @@ class CudaEngine(Engine):
             with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
                 self._recorded_step()
         torch.cuda.synchronize()
-        self.w.copy_(torch.from_numpy(before["w"]))
-        for name, moment in self.optimizer.moments().items():
-            moment.copy_(torch.from_numpy(before[name]))
+        for e, state in enumerate(before):
+            self._restore(e, state)
         self.optimizer.step = self.step
-        self.history.fill_(torch.nan)
+        self.history_ETC.fill_(torch.nan)
 
     def advance(self, n):
         for _ in range(n):
@@ -133,9 +172,17 @@ class CudaEngine(Engine):
 
     def record_here(self):
         with self._precision():
-            super().record_here()
+            if not self.fused:
+                return super().record_here()
+            row_EC = self.history_ETC[:, self.step]
+            self.network.metrics(self.theta_EPM, self.xi_EMP, out=row_EC[:, :-1])
+            row_EC[:, -1] = torch.linalg.vector_norm(self.w_EL, dim=1)
+
+    def log_probabilities(self, e):
+        return self.network.g_NP[e] if self.fused else self.network.g_NP
 
 
-def engine(run: Run, device: torch.device, state: dict[str, np.ndarray] | None = None) -> Engine:
-    """The engine for a device, at step 0 or where `state` was taken."""
-    return (CudaEngine if device.type == "cuda" else Engine)(run, device, state)
+def engine(runs: list[Run], device: torch.device, states: list[State | None] | None = None) -> Engine:
+    """The engine for these runs on a device, each at step 0 or where its state was taken."""
+    kind = CudaEngine if device.type == "cuda" else Engine
+    return kind(runs, device, states or [None] * len(runs))

@@ -4,12 +4,14 @@ Pages hold a run id and read `job.record`, a Record that never changes; they nev
 Pausing and stopping are the same to the worker: it keeps a checkpoint and lets the generator go.
 """
 
+import atexit
 import contextlib
 import heapq
 import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import filelock
@@ -55,8 +57,11 @@ class Lab:
         self.store = store
         self._jobs: dict[str, Job] = {}
         self._queues: dict[str, list] = {}
+        self._workers: list[threading.Thread] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
+        self._closed = False
+        atexit.register(self.close)
 
     def submit(self, run: Run, device: str = "auto", resume: Record | None = None, priority: int = 0) -> Job:
         """Queue a run (lower priority first); the same run is never queued twice.
@@ -72,10 +77,13 @@ class Lab:
             job = self._jobs.get(run.id)
             if job is not None and job.active:
                 return job
+            self._jobs.pop(run.id, None)  # the newest job stands last
             job = self._jobs[run.id] = Job(run, device, record=resume)
             if device not in self._queues:
                 self._queues[device] = []
-                threading.Thread(target=self._work, args=(device,), name=f"lab-{device}", daemon=True).start()
+                worker = threading.Thread(target=self._work, args=(device,), name=f"lab-{device}", daemon=True)
+                self._workers.append(worker)
+                worker.start()
             heapq.heappush(self._queues[device], (priority, next(self._order), job))
             self._changed.notify_all()
         return job
@@ -112,6 +120,16 @@ class Lab:
             if (job := self._jobs.get(run_id)) is not None and not job.active:
                 del self._jobs[run_id]
 
+    def close(self, seconds: float = 10):
+        """Leave every run at a checkpoint and end the workers, waiting at most `seconds`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for job in self.jobs():
+            self._wish(job.run.id, "stopped")
+        for worker in self._workers:
+            worker.join(seconds)
+
     def _wish(self, run_id: str, wish: str):
         with self._changed:
             job = self._jobs.get(run_id)
@@ -128,9 +146,11 @@ class Lab:
     def _work(self, device: str):
         while True:
             with self._changed:
-                while not any(entry[2].status == "queued" for entry in self._queues[device]):
+                while not self._closed and not any(entry[2].status == "queued" for entry in self._queues[device]):
                     self._queues[device].clear()
                     self._changed.wait()
+                if self._closed:
+                    return
                 job = heapq.heappop(self._queues[device])[2]
                 if job.status != "queued":
                     continue
@@ -148,30 +168,46 @@ class Lab:
                 job.done.set()
 
     def _train(self, job: Job) -> str:
-        from .train import train  # torch loads with the first job, not with the page
+        def look(update) -> bool:
+            job.record = update.record
+            return job.wish is not None
 
-        with self.store.lock(job.run.id):
-            start = job.record if job.record is not None and job.record.state is not None else None
-            if start is None:
-                with contextlib.suppress(Damaged):
-                    start = self.store.sibling(job.run)
-            saved = time.monotonic()
-            updates = train(job.run, start, job.device)
-            for update in updates:
-                job.record = update.record
-                if update.record.provenance["stop_reason"]:
-                    self._keep(update.checkpoint())
-                    return "finished"
-                if job.wish or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    kept = update.checkpoint()
-                    self.store.put(kept)
-                    saved = time.monotonic()
-                    if job.wish:
-                        updates.close()
-                        job.record, wish, job.wish = kept, job.wish, None
-                        return wish
-        raise RuntimeError("training ended without a reason")
+        job.record = carry_out(job.run, self.store, job.device, look, job.record, live=True)
+        if job.record.finished:
+            return "finished"
+        wish, job.wish = job.wish, None
+        return wish
 
-    def _keep(self, record: Record):
-        size = sum(array.nbytes for array in record.state.values())
-        self.store.put(record if size <= STATE_BYTES else record.without_state())
+
+def carry_out(
+    run: Run, store: Store, device: str, look: Callable[..., bool], resume: Record | None = None, live: bool = False
+) -> Record:
+    """Train a run into a store, from `resume` or else from the longest stored record of its
+    trajectory, with a checkpoint every CHECKPOINT_SECONDS.
+
+    `look(update)` sees every update and returns True to leave off; the record then holds the
+    state to go on from.  Raises filelock.Timeout if another process trains this run.
+    """
+    from .training import train  # torch loads with the first job, not with the page
+
+    with store.lock(run.id):
+        if resume is None or resume.state is None:
+            with contextlib.suppress(Damaged):
+                resume = store.sibling(run)
+        saved = time.monotonic()
+        for update in train(run, resume, device, live=live):
+            leave = look(update)
+            if update.record.finished:
+                kept = update.checkpoint()
+                kept = (
+                    kept if sum(array.nbytes for array in kept.state.values()) <= STATE_BYTES else kept.without_state()
+                )
+                store.put(kept)
+                return kept
+            if leave or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                kept = update.checkpoint()
+                store.put(kept)
+                saved = time.monotonic()
+                if leave:
+                    return kept
+    raise RuntimeError("training ended without a reason")

@@ -6,9 +6,9 @@ step s is lr * min(s / 10, 1), so step 0 moves nothing.
 
 import torch
 
-from .runs import Run
+from .runs import WARMUP, Run
 
-BETA1, BETA2, EPS, WARMUP = 0.9, 0.98, 1e-8, 10
+BETA1, BETA2, EPS = 0.9, 0.98, 1e-8
 
 
 class Optimizer:

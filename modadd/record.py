@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,6 +37,23 @@ def weight_stride(run: Run) -> int:
     """Every how many frames the weights are kept too (the last frame always keeps them)."""
     bytes_each = 2 * 2 * run.d_mlp * run.p
     return max(1, -(-len(frame_steps(run.epochs)) * bytes_each // WEIGHT_BYTES))
+
+
+def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
+    """Rows that draw these curves well: about `count` buckets, half of them even and half geometric
+    in the row, the extremes of each curve in each bucket, and both ends.  Sorted row numbers."""
+    length = len(columns[0]) if columns else 0
+    if length <= count:
+        return np.arange(length)
+    even, early = np.linspace(0, length, count // 2), np.geomspace(1, length, count // 2)
+    edges = np.unique(np.concatenate([even, early]).astype(int))
+    rows = {0, length - 1}
+    for column in columns:
+        filled = np.where(np.isfinite(column), column, 0)
+        for start, stop in pairwise(edges):
+            piece = filled[start:stop]
+            rows |= {start + int(piece.argmin()), start + int(piece.argmax())}
+    return np.array(sorted(rows))
 
 
 def take_frame(theta_MP, xi_MP, logprob_NP, run: Run, with_weights: bool) -> Frame:
@@ -73,7 +91,7 @@ def pack(name: str, value) -> np.ndarray:
     if name in ("phi", "psi"):
         return np.round(value / np.pi * 32767).astype(np.int16)
     if value.dtype.kind == "f" and value.ndim:
-        return value.astype(np.float16)
+        return value.clip(-65504, 65504).astype(np.float16)
     return value
 
 
@@ -126,8 +144,8 @@ class Record:
 
     def race(self, neuron: int) -> dict[str, np.ndarray] | None:
         """All K frequencies of one neuron over training: step_S, alpha_SK, beta_SK, D_SK; or None
-        if neither its spectrum nor its weights are held (then `race_neurons` says which are)."""
-        if neuron < len(self.frames[0]["theta_hat"]):
+        if neither its spectrum nor its weights are held."""
+        if self.frames and neuron < len(self.frames[0].get("theta_hat", ())):
             step_S, theta_hat = self.series("theta_hat")
             theta_hat, xi_hat = theta_hat[:, neuron], self.series("xi_hat")[1][:, neuron]
         else:
@@ -162,6 +180,25 @@ class Record:
             "frequency_counts": [int(n) for n in frame["counts_K"]] if "counts_K" in frame else None,
             "stage1_end": stage1_end, "stage2_end": stage2_end, "param_norm": last["norm"],
         }  # fmt: skip
+
+    def compact(self, frames: int = 40, rows: int = 600) -> "Record":
+        """A small record that still draws every curve: history rows thinned (never a first step at a
+        whole percent of accuracy), about `frames` frames, even and geometric, the weights of the last."""
+        columns = [column for column in self.history.values() if np.isfinite(column).any()]
+        keep = set(thin_rows(columns[:4], rows).tolist())
+        for name, column in self.history.items():
+            if name.endswith("accuracy"):
+                best = np.floor(np.maximum.accumulate(np.nan_to_num(column)) * 100)
+                keep |= set(np.flatnonzero(np.diff(best, prepend=-1)).tolist())
+        keep = np.array(sorted(keep))
+        count = len(self.frames)
+        near = np.concatenate([np.linspace(0, count - 1, frames // 2), np.geomspace(1, count, frames // 2) - 1])
+        shown = sorted({*near.round().astype(int).tolist(), count - 1})
+        slim = [{n: a for n, a in self.frames[i].items() if n not in ("theta", "xi") or i == count - 1} for i in shown]
+        return replace(
+            self, steps=self.steps[keep], history={name: column[keep] for name, column in self.history.items()},
+            frames=tuple(slim), frame_steps=tuple(self.frame_steps[i] for i in shown), state=None,
+        )  # fmt: skip
 
     def without_state(self) -> "Record":
         return replace(self, state=None)

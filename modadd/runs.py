@@ -4,10 +4,11 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 P_MIN, P_MAX, P_GROK = 3, 199, 19
 WIDTH_MAX, EPOCHS_MAX = 200_000, 2_000_000
+WARMUP = 10  # the learning rate of step s is lr * min(s / WARMUP, 1)
 
 Activation = Literal["relu", "quad", "gelu", "identity"]
 Init = Literal["random", "single-freq"]
@@ -52,9 +53,9 @@ class Run:
             object.__setattr__(self, "d_mlp", width(self.p))
         for field in fields(self):
             value = getattr(self, field.name)
-            if options := getattr(field.type, "__args__", None):
-                if field.name != "d_mlp" and value not in options:
-                    raise ValueError(f"{field.name} must be one of {', '.join(options)}, got {value!r}")
+            options = get_args(field.type) if get_origin(field.type) is Literal else None
+            if options and value not in options:
+                raise ValueError(f"{field.name} must be one of {', '.join(options)}, got {value!r}")
         _whole("d_mlp", self.d_mlp, 1, WIDTH_MAX)
         _whole("epochs", self.epochs, 1, EPOCHS_MAX)
         _whole("seed", self.seed, 0, 2**31 - 1)

@@ -12,6 +12,7 @@ the sum over rows 3 %, activations 3 %.
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from .data import GROUPS, group_weights, labels, pairs
 from .model import ACTIVATIONS
@@ -43,12 +44,9 @@ class Step:
         self.row_N = torch.arange(self.N, device=device)
         self.right_NP = torch.zeros(self.N, self.p, **like)
         self.right_NP[self.row_N, self.label_N] = 1
-        x, y = pairs(self.p)
-        rows = np.arange(self.N)
-        # Both members of a pair collect its gradient; a pair (x, x) collects it twice.
-        self.members_PN = torch.sparse_coo_tensor(
-            np.stack([np.concatenate([x, y]), np.concatenate([rows, rows])]), torch.ones(2 * self.N), (self.p, self.N)
-        ).coalesce().to(**like).to_sparse_csr()  # fmt: skip
+        # Row j lists the pairs that contain residue j; a pair (j, j) stands there twice.
+        members = np.argsort(np.concatenate(pairs(self.p)), kind="stable").reshape(self.p, self.p + 1) % self.N
+        self.members_PR = torch.tensor(members, device=device)
 
         self.logits_NP = torch.empty(self.N, self.p, **like)
         self.g_NP = torch.empty(self.N, self.p, **like)
@@ -107,5 +105,5 @@ class Step:
             h, a = self._hidden(theta_PM, m, keep_input=True)
             torch.mm(a.T, g, out=dxi_MP[m])
             dh = torch.mm(g, xi_MP[m].T, out=self.dh.view(-1)[: a.numel()].view(a.shape))
-            dtheta_PM[:, m] = self.members_PN @ self.act.back_(dh, h, a)
+            dtheta_PM[:, m] = F.embedding_bag(self.members_PR, self.act.back_(dh, h, a), mode="sum")
         return metrics

@@ -11,7 +11,8 @@ import os
 import re
 import sqlite3
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import diskcache
@@ -23,9 +24,14 @@ from .runs import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "cache" / "atlas"
-RUNS = Path(os.environ.get("MODADD_CACHE") or ROOT / "cache" / "runs")
+RUNS = ROOT / "cache" / "runs"
 MAGIC = b"modadd1\n"
 ID = re.compile(r"p\d{3}-[a-z_]{1,40}-[0-9a-f]{10}")
+
+
+def default_folder() -> Path:
+    """The user's own cache: MODADD_CACHE if set, else cache/runs beside the program."""
+    return Path(os.environ.get("MODADD_CACHE") or RUNS)
 
 
 class Damaged(ValueError):
@@ -80,7 +86,9 @@ def write_archive(arrays: Mapping[str, np.ndarray]) -> bytes:
             member = zipfile.ZipInfo(f"{name}.npy")
             member.compress_type = zipfile.ZIP_STORED if "state/" in name else zipfile.ZIP_DEFLATED
             with archive.open(member, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array).reshape(np.shape(array)), allow_pickle=False)
+                np.lib.format.write_array(
+                    file, np.ascontiguousarray(array).reshape(np.shape(array)), allow_pickle=False
+                )
     return buffer.getvalue()
 
 
@@ -93,16 +101,19 @@ class Store:
         self.folder.chmod(0o700)
         try:
             self._cache = self._open()
+        except sqlite3.OperationalError:
+            raise  # busy, full or read-only: the index itself may be sound
         except sqlite3.DatabaseError:
             self._set_aside()
             self._cache = self._open()
             self.rebuild()
 
     def _open(self) -> diskcache.Cache:
-        # Nothing is ever evicted; a value above 32 kB is a file of its own.
+        # Nothing is ever evicted, and every record is a file of its own, so that a lost index loses none.
         return diskcache.Cache(
-            str(self.folder), disk=BytesOnly, eviction_policy="none", cull_limit=0, size_limit=2**62, timeout=10
-        )
+            str(self.folder), disk=BytesOnly, disk_min_file_size=0, eviction_policy="none", cull_limit=0,
+            size_limit=2**62, timeout=10,
+        )  # fmt: skip
 
     def _set_aside(self):
         for file in self.folder.glob("cache.db*"):
@@ -110,15 +121,42 @@ class Store:
 
     def rebuild(self) -> int:
         """Put every intact record file that the index lacks back into it; returns how many."""
-        known, found = set(self._cache), 0
+        known, found = set(self._keys()), 0
+        kept = {file for run_id in known if (file := self._file(run_id))}
         for file in self.folder.rglob("*.val"):
+            if file in kept:
+                continue
             with contextlib.suppress(ValueError, OSError):
                 record = from_bytes(file.read_bytes())
                 if record.run.id not in known:
                     self.put(record)
                     known.add(record.run.id)
                     found += 1
+                file.unlink()
         return found
+
+    def _keys(self) -> list[str]:
+        # diskcache stops at the first row that it cannot read; ours go on without it.
+        rows = self._cache._sql("SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text'").fetchall()
+        return [key for (key,) in rows if ID.fullmatch(key)]
+
+    def _look(self, run_id: str) -> tuple:
+        """(open file, card) of a row of the index, or (None, None)."""
+        try:
+            file, card = self._cache.get(run_id, read=True, tag=True, retry=False)
+        except (Damaged, ValueError, TypeError) as error:
+            raise Damaged(f"the stored run {run_id} cannot be read: {error}; delete it or train it again") from None
+        if isinstance(file, bytes):  # a foreign row: ours are all files
+            raise Damaged(f"the stored run {run_id} is not a file; delete it or train it again")
+        return file, card
+
+    def _file(self, run_id: str) -> Path | None:
+        with contextlib.suppress(Damaged):
+            file, _ = self._look(run_id)
+            if file is not None:
+                with file:
+                    return Path(file.name)
+        return None
 
     def put(self, record: Record):
         """Keep a record under its run's id; replaces what was there in one transaction."""
@@ -129,10 +167,11 @@ class Store:
         """The record of this id, or None.  Raises Damaged if it is there but broken."""
         if not ID.fullmatch(run_id):
             return None
-        blob = self._cache.get(run_id, retry=False)
-        if blob is not None:
+        file, _ = self._look(run_id)
+        if file is not None:
             try:
-                return from_bytes(blob)
+                with file:
+                    return from_bytes(file.read())
             except ValueError as error:
                 raise Damaged(f"the stored run {run_id} cannot be read: {error}; delete it or train it again") from None
         with self._atlas_file(run_id) as arrays:
@@ -148,43 +187,52 @@ class Store:
         if not file or not file.exists():
             yield None
             return
-        with np.load(file, allow_pickle=False) as arrays:
-            yield arrays
+        try:
+            # Opened here, because numpy leaves a file that is no zip open.
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+                yield arrays
+        except (zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
+            raise Damaged(f"the atlas file {file.name}, which holds {run_id}, cannot be read: {error}") from None
 
     def where(self, run_id: str) -> str | None:
         """`cache`, `atlas` or None."""
         if not ID.fullmatch(run_id):
             return None
-        if run_id in self._cache:
+        if self._file(run_id) is not None:
             return "cache"
         with self._atlas_file(run_id) as arrays:
             return "atlas" if arrays is not None and f"{run_id}/card" in arrays else None
 
     def version(self, run_id: str) -> str:
         """Changes whenever the stored record of this id does."""
-        with contextlib.suppress(KeyError):
-            return self.cards_of_cache(only=run_id)[run_id]["provenance"]["finished"]
-        return self.where(run_id) or ""
+        if ID.fullmatch(run_id):
+            with contextlib.suppress(Damaged):
+                file, _ = self._look(run_id)
+                if file is not None:
+                    with file:
+                        return f"{file.name}-{os.fstat(file.fileno()).st_mtime_ns}"
+                return self.where(run_id) or ""
+        return ""
 
-    def cards_of_cache(self, only: str | None = None) -> dict[str, dict]:
+    def cards_of_cache(self) -> dict[str, dict]:
         """Run, provenance and summary of the user's own records, without reading their arrays."""
         cards = {}
-        for run_id in [only] if only else list(self._cache):
-            file, card = self._cache.get(run_id, read=True, tag=True)
-            if card is None:
-                continue
-            size = len(file) if isinstance(file, bytes) else os.fstat(file.fileno()).st_size
-            if not isinstance(file, bytes):
-                file.close()
+        for run_id in self._keys():
             with contextlib.suppress(ValueError):
-                cards[run_id] = read_card(card.encode()) | {"where": "cache", "bytes": size}
+                file, card = self._look(run_id)
+                if file is not None:
+                    with file:
+                        size = os.fstat(file.fileno()).st_size
+                    cards[run_id] = read_card(card.encode()) | {"where": "cache", "bytes": size}
         return cards
 
     def cards_of_atlas(self) -> dict[str, dict]:
         """The same for the atlas."""
         cards = {}
         for file in sorted(self.atlas.glob("p*.npz")) if self.atlas else ():
-            with zipfile.ZipFile(file) as archive, np.load(file, allow_pickle=False) as arrays:
+            with contextlib.suppress(ValueError, zipfile.BadZipFile, EOFError, OSError, zlib.error), \
+                    file.open("rb") as opened, zipfile.ZipFile(opened) as archive, \
+                    np.load(opened, allow_pickle=False) as arrays:  # fmt: skip
                 for name in arrays:
                     if name.endswith("/card"):
                         run_id = name.removesuffix("/card")
@@ -208,14 +256,23 @@ class Store:
         return filelock.FileLock(folder / f"{run_id}.lock", timeout=0)
 
     def sibling(self, run: Run) -> Record | None:
-        """The longest-trained record of the same trajectory that can go on as `run`."""
-        best = None
-        for run_id, card in self.cards_of_cache().items():
-            steps = card["provenance"]["steps"]
-            if card["run"].trajectory == run.trajectory and steps <= run.epochs and (not best or steps > best[0]):
-                best = steps, run_id
-        record = self.get(best[1]) if best else None
-        return record if record is not None and record.state is not None else None
+        """The longest-trained record of the same trajectory that can go on as `run`.
+
+        A run that stops on a plateau goes on from runs with that rule only: others may have
+        trained past the point where it stops.
+        """
+        cards = [
+            card
+            for card in self.cards_of_cache().values()
+            if card["run"].trajectory == run.trajectory
+            and card["provenance"]["steps"] <= run.epochs
+            and (card["run"].plateau or not run.plateau)
+        ]
+        for card in sorted(cards, key=lambda card: -card["provenance"]["steps"]):
+            with contextlib.suppress(Damaged):
+                if (record := self.get(card["run"].id)) is not None and record.state is not None:
+                    return record
+        return None
 
     def close(self):
         self._cache.close()
@@ -234,5 +291,3 @@ def write_atlas(folder: Path, p: int, records: list[Record]) -> Path:
     temporary.write_bytes(write_archive(arrays))
     temporary.replace(file)
     return file
-
-

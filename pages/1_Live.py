@@ -1,0 +1,152 @@
+"""Train any run before the visitor's eyes; find it again by the id in the URL."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from modadd import Run, ui
+from modadd.figures import curves, grids, neurons
+from modadd.runs import Activation, Init, Optimizer, Precision, Split, preset, presets_at, width
+
+p = ui.page("Live")
+st.title("Watch a network discover Fourier analysis")
+
+
+def settings() -> Run | None:
+    """The run that the sidebar describes, or None with a sentence where it is not one."""
+    side = st.sidebar
+    name = side.selectbox("Preset", presets_at(p), key="preset", persist_state="session")
+    base = preset(name, p)
+    seed = side.number_input("Seed", 0, 2**31 - 1, 42, key="seed", persist_state="session")
+    epochs = side.number_input("Training steps", 1, 2_000_000, base.epochs, step=1000, key=f"epochs-{name}")
+    with side.expander("Every hyperparameter"):
+
+        def choose(label, options, field):
+            return st.selectbox(
+                label, options.__args__, options.__args__.index(getattr(base, field)), key=f"{field}-{name}"
+            )
+
+        def real(label, field, low, high):
+            return st.number_input(
+                label, low, high, getattr(base, field), format="%.6g", step=None, key=f"{field}-{name}"
+            )
+
+        d_mlp = st.number_input("Hidden neurons d_mlp", 1, 200_000, width(p), key=f"d_mlp-{p}")
+        chosen = {
+            "activation": choose("Activation", Activation, "activation"),
+            "init": choose("Initial weights", Init, "init"),
+            "init_scale": real("Initial scale", "init_scale", 1e-6, 10.0),
+            "optimizer": choose("Optimiser", Optimizer, "optimizer"),
+            "lr": real("Learning rate", "lr", 1e-8, 10.0),
+            "weight_decay": real("Weight decay", "weight_decay", 0.0, 100.0),
+            "frac_train": real("Share of pairs trained on", "frac_train", 0.01, 1.0),
+            "split": choose("Split of the pairs", Split, "split"),
+            "precision": choose("Precision", Precision, "precision"),
+            "plateau": st.checkbox("Stop on a plateau", base.plateau, key=f"plateau-{name}"),
+        }
+    try:
+        return replace(base, seed=seed, epochs=epochs, d_mlp=d_mlp, **chosen)
+    except ValueError as error:
+        st.sidebar.error(f"{error}.")
+        return None
+
+
+def start(run: Run, **resume):
+    """Queue a run and put its id into the URL."""
+    from modadd.cost import check_memory
+
+    try:
+        check_memory(run, ui.default_device() if device == "auto" else device)
+        ui.lab().submit(run, device, **resume)
+    except ValueError as error:
+        st.error(f"{error}.")
+    else:
+        st.session_state["run"] = st.query_params["run"] = run.id
+        st.rerun()
+
+
+run = settings()
+device = st.sidebar.selectbox("Device", ui.devices(), key="device", persist_state="session")
+if run is not None:
+    st.sidebar.caption(ui.price(run, device))
+    if st.sidebar.button("Train", type="primary", icon=":material/play_arrow:", width="stretch"):
+        start(run)
+
+run_id = st.query_params.get("run") or st.session_state.get("run") or (run and run.id)
+if run_id is None:
+    st.stop()
+found = ui.find(run_id)
+if found.record is None and found.job is None:
+    asked = st.query_params.get("run")
+    if asked and asked != (run and run.id):
+        st.error(f"No run called {ui.plain(asked)} is here: choose its settings on the left and press Train.")
+        st.session_state.pop("run", None)
+        del st.query_params["run"]
+    else:
+        st.info(
+            "Choose a preset on the left and press **Train**. You will see the loss fall, every neuron settle on "
+            "one frequency, and its phases lock at ψ = 2φ, while it happens."
+        )
+    st.stop()
+st.session_state["run"] = st.query_params["run"] = run_id
+
+
+@st.fragment(run_every=ui.TICK if found.live else None)
+def watch():
+    """One look at the run; while it trains, taken again twice a second."""
+    now = ui.find(run_id)
+    if found.live and not now.live:
+        st.rerun()  # the whole page, so that its buttons follow
+    ui.status(run_id, now)
+    record = now.record
+    if record is None or not record.frames:
+        st.info("Waiting for the first frame ...")
+        return
+    log_steps = ui.log_steps()
+    ui.headline(record)
+    frame = record.frame()
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Loss**: the price of a wrong answer")
+        ui.draw(curves.losses(record, None, log_steps), "losses", "Loss of train, test and held-out pairs by step")
+        st.markdown("**Sparsity**: does a neuron keep one frequency?")
+        ui.draw(curves.iprs(record, None, log_steps), "iprs", "Inverse participation ratio of both layers by step")
+        st.markdown("**Phases**: ψ against 2φ, a dot a neuron")
+        ui.draw(neurons.phase_scatter(frame, record.run.K), "phases", "Output phase against twice the input phase")
+    with right:
+        st.markdown("**Accuracy**: the share of right answers")
+        ui.draw(curves.accuracies(record, None, log_steps), "accuracies", "Accuracy of each group of pairs by step")
+        st.markdown("**Alignment**: mean |sin D|, zero when ψ = 2φ")
+        ui.draw(curves.misalignment(record, None, log_steps), "misalignment", "Mean absolute sine of D by step")
+        st.markdown("**Every sum**: right answers in full colour")
+        ui.draw(grids.accuracy(frame, record.run), "grid", "Right and wrong answers for every pair of residues")
+    st.subheader("The lottery inside one neuron")
+    held = len(record.frames[0]["theta_hat"])
+    neuron = st.number_input(f"Neuron (0 to {held - 1})", 0, held - 1, 0, key="neuron", persist_state="session")
+    race = record.race(neuron)
+    left, right = st.columns(2)
+    with left:
+        st.markdown(
+            f"Output magnitude of all {record.run.K} frequencies; the leader, k = {neurons.winner(race)}, in red"
+        )
+        ui.draw(neurons.race_magnitude(race, "output", log_steps), "race", "Magnitudes of all frequencies by step")
+    with right:
+        st.markdown("Their misalignment |D|: who starts closest to 0 has the better ticket")
+        ui.draw(neurons.race_misalignment(race, log_steps), "race-D", "Misalignment of all frequencies by step")
+
+
+watch()
+
+if not found.live and found.record is not None:
+    record = found.record
+    st.subheader("Go on")
+    more = st.number_input("More steps", 100, 1_000_000, max(1000, record.step), step=1000)
+    longer = replace(record.run, epochs=record.step + more, plateau=False)
+    if st.button(f"Continue for {more:,} more steps", icon=":material/fast_forward:"):
+        start(longer, resume=record if record.state is not None else None)
+    if record.state is None:
+        st.caption(
+            "This record holds no optimiser state, so continuing trains it again from step 0 "
+            f"({ui.price(longer, device)})"
+        )
+    st.caption(f"Run {run_id}, {ui.provenance(record)}.")

@@ -1,0 +1,90 @@
+"""Every run that is here: its settings, its final numbers, where they come from, and its log."""
+
+import json
+from dataclasses import asdict
+
+import pyarrow as pa
+import streamlit as st
+
+from modadd import ui
+
+ui.page("Runs")
+st.title("Every run that is here")
+st.markdown(
+    "The **atlas** comes with the program and is read-only; the **cache** holds what was trained or imported on this "
+    "machine. Select a row to open it."
+)
+cards = ui.lab().store.cards()
+for job in ui.lab().jobs():
+    if job.active:
+        st.page_link(
+            "pages/1_Live.py", label=f"{job.run.id} is {job.status} now", icon=":material/play_circle:",
+            query_params={"run": job.run.id},
+        )  # fmt: skip
+if not cards:
+    st.info("Nothing has been trained here yet. Open **Live** and press Train: a run at p = 23 takes a few seconds.")
+    st.stop()
+
+columns = {
+    "run": "run_id", "p": "p", "preset": "preset", "seed": "seed", "steps": "steps", "ended by": "stop_reason",
+    "train loss": "train_loss", "train accuracy": "train_accuracy", "test accuracy": "test_accuracy",
+    "held-out accuracy": "held_out_accuracy", "IPR": "ipr", "mean |sin D|": "mean_abs_sin_D",
+    "stage I ends": "stage1_end", "stage II ends": "stage2_end", "seconds": "seconds", "device": "device",
+}  # fmt: skip
+ordered = sorted(cards.values(), key=lambda card: (card["run"].p, card["run"].preset, card["run"].seed))
+listing = {"where": [card["where"] for card in ordered]}
+listing |= {title: [card["summary"][name] for card in ordered] for title, name in columns.items()}
+listing["size"] = [ui.size(card["bytes"]) for card in ordered]
+selected = st.dataframe(
+    pa.table(listing),
+    hide_index=True,
+    on_select="rerun",
+    selection_mode="single-row",
+    key="runs",
+    column_config={
+        name: st.column_config.NumberColumn(format="percent")
+        for name in columns if "accuracy" in name
+    } | {"train loss": st.column_config.NumberColumn(format="%.3g")},
+)  # fmt: skip
+if not selected.selection.rows:
+    st.stop()
+
+card = ordered[selected.selection.rows[0]]
+run_id = card["run"].id
+st.subheader(run_id)
+with st.container(horizontal=True):
+    if st.button("Open", icon=":material/open_in_new:", type="primary"):
+        st.switch_page("pages/1_Live.py", query_params={"run": run_id})
+    if st.button("Train it again", icon=":material/replay:"):
+        ui.lab().forget(run_id)
+        ui.lab().store.delete(run_id)
+        ui.lab().submit(card["run"])
+        st.switch_page("pages/1_Live.py", query_params={"run": run_id})
+    if card["where"] == "cache":
+        with st.popover("Delete", icon=":material/delete:"):
+            st.write("The record and its checkpoint are removed from this machine for good.")
+            if st.button("Delete it", type="primary"):
+                ui.lab().forget(run_id)
+                ui.lab().store.delete(run_id)
+                st.rerun()
+
+settings, numbers, origin = st.columns(3)
+settings.markdown("**Settings**")
+settings.json(asdict(card["run"]))
+numbers.markdown("**Final numbers**")
+numbers.json(card["summary"])
+origin.markdown("**Provenance**")
+origin.json(card["provenance"])
+
+record = ui.find(run_id).record
+if record is not None:
+    log = pa.table({"step": record.steps, **record.history})
+    st.markdown(f"**Log**: {len(record.steps):,} rows of the metrics of every logged step")
+    st.dataframe(log, height=260, hide_index=True)
+    with st.container(horizontal=True):
+        st.download_button("Log as CSV", lambda: ui.csv(log), f"{run_id}.csv", "text/csv", icon=":material/download:")
+        st.download_button(
+            "Settings and numbers as JSON",
+            json.dumps({"run": asdict(record.run), "provenance": record.provenance, "summary": record.summary}),
+            f"{run_id}.json", "application/json", icon=":material/download:",
+        )  # fmt: skip

@@ -1,0 +1,217 @@
+"""How fast is a step?  Ours against a plain reading of the paper, and against the machine's matrix products.
+
+The plain trainer feeds one-hot inputs through two einsums, differentiates with autograd, updates
+with torch.optim.AdamW and makes four forward passes an epoch: training loss, test loss, training
+accuracy, test accuracy.  Ours does the same and more (metrics of five groups of pairs) through
+modadd.engine.  The two and a large square matrix product take turns within one run, so that a
+slow spell of the machine meets all three; each time is the median of its turns.
+"""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from modadd.cost import free_memory, step_flop
+from modadd.data import train_mask
+from modadd.engine import engine, pick_device
+from modadd.model import FUNCTIONS, initial_weights
+from modadd.runs import Precision, Run, preset
+
+
+@dataclass
+class Args:
+    """Time a training step, ours and a plain one."""
+
+    p: list[int] = field(default_factory=lambda: [23, 53, 97])
+    """moduli"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    precision: Precision = "fp32"
+    """tf32 needs a CUDA device"""
+    preset: str = "standard"
+    """settings of the run"""
+    seconds: float = 10.0
+    """time to spend on each modulus, about"""
+    json: bool = False
+    """print one JSON object on stdout"""
+    markdown: bool = False
+    """print a Markdown table on stdout"""
+
+
+class Plain:
+    """The trainer as one writes it down from the paper."""
+
+    def __init__(self, run: Run, device: torch.device):
+        p = run.p
+        self.act = FUNCTIONS[run.activation]
+        theta_MP, xi_MP = initial_weights(run)
+        self.w_in = torch.nn.Parameter(torch.tensor(theta_MP, device=device))
+        self.w_out = torch.nn.Parameter(torch.tensor(xi_MP.T.copy(), device=device))
+        options = {"lr": run.lr, "betas": (0.9, 0.98), "weight_decay": run.weight_decay}
+        self.optimizer = torch.optim.AdamW([self.w_in, self.w_out], **options)
+        train = torch.tensor(train_mask(run).ravel(), device=device)
+        x, y = torch.meshgrid(torch.arange(p, device=device), torch.arange(p, device=device), indexing="ij")
+        pairs_N2 = torch.stack((x.ravel(), y.ravel()), 1)
+        test = ~train if not train.all() else train
+        self.train, self.test = (
+            (torch.nn.functional.one_hot(pairs, p).sum(1).float(), pairs.sum(1) % p)
+            for pairs in (pairs_N2[train], pairs_N2[test])
+        )
+
+    def logits(self, input_NP):
+        hidden = self.act(torch.einsum("np,mp->nm", input_NP, self.w_in))
+        return torch.einsum("nm,pm->np", hidden, self.w_out)
+
+    def accuracy(self, inputs, labels):
+        return (self.logits(inputs).argmax(1) == labels).float().mean()
+
+    def advance(self, n: int):
+        for _ in range(n):
+            self.optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(self.logits(self.train[0]), self.train[1])
+            loss.backward()
+            self.optimizer.step()
+            with torch.no_grad():
+                numbers = [torch.nn.functional.cross_entropy(self.logits(self.test[0]), self.test[1])]
+                numbers += [self.accuracy(*self.train), self.accuracy(*self.test)]
+            [loss.item(), *(number.item() for number in numbers)]
+
+    @staticmethod
+    def memory(run: Run) -> int:
+        """Bytes at the peak: hidden values, activations and their gradient for all ordered pairs, and the weights."""
+        return 4 * (run.p**2 * (3 * run.d_mlp + 6 * run.p) + 12 * run.p * run.d_mlp)
+
+
+class Matmul:
+    """A square matrix product, large enough to show the machine at its best."""
+
+    def __init__(self, device: torch.device):
+        n = self.n = 8192 if device.type == "cuda" else 1536
+        self.a, self.b, self.c = (torch.rand(n, n, device=device) for _ in range(3))
+
+    def advance(self, n: int):
+        for _ in range(n):
+            torch.mm(self.a, self.b, out=self.c)
+
+
+def machine(device: torch.device) -> str:
+    """The machine's name for a table."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), model)
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def measure(run: Run, device: torch.device, seconds: float) -> dict:
+    """The numbers of one modulus."""
+
+    def wait():
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def timed(subject, n):
+        wait()
+        clock = time.perf_counter()
+        subject.advance(n)
+        wait()
+        return (time.perf_counter() - clock) / n
+
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = run.precision == "tf32"
+    try:
+        subjects, skipped = {"ours": engine([run], device), "matmul": Matmul(device)}, None
+        need, free = Plain.memory(run), free_memory(str(device))
+        if need > 0.8 * free:
+            skipped = f"the plain trainer needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
+        else:
+            subjects["plain"] = Plain(run, device)
+        # A turn of each lasts at least a tenth of a second where the time allows, and there are at least three.
+        turns, left = {}, run.epochs
+        for name, subject in subjects.items():
+            timed(subject, 1)
+            one = timed(subject, 1)
+            turns[name] = max(1, int(min(0.1, seconds / 12) / one))
+        left -= 2
+        times = {name: [] for name in subjects}
+        began = time.perf_counter()
+        while len(times["ours"]) < 3 or time.perf_counter() - began < seconds:
+            n = min(turns["ours"], left // 4)
+            if n < 1:
+                break
+            for name, subject in subjects.items():
+                times[name].append(timed(subject, n if name == "ours" else turns[name]))
+            left -= n
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+
+    ours = statistics.median(times["ours"])
+    plain = statistics.median(times["plain"]) if "plain" in times else None
+    matmul = 2 * subjects["matmul"].n ** 3 / statistics.median(times["matmul"])
+    return {
+        "p": run.p,
+        "d_mlp": run.d_mlp,
+        "plain_ms": plain and 1e3 * plain,
+        "plain_skipped": skipped,
+        "ours_ms": 1e3 * ours,
+        "ratio": plain and plain / ours,
+        "useful_gflops": step_flop(run) / ours / 1e9,
+        "matmul_gflops": matmul / 1e9,
+        "fraction_of_matmul": step_flop(run) / ours / matmul,
+        "turns": len(times["ours"]),
+    }
+
+
+COLUMNS = {
+    "p": "d", "plain_ms": ".3g", "ours_ms": ".3g", "ratio": ".1f", "useful_gflops": ",.0f", "matmul_gflops": ",.0f",
+    "fraction_of_matmul": ".2f",
+}  # fmt: skip
+
+
+def cells(row: dict) -> list[str]:
+    return ["skipped" if row[name] is None else format(row[name], form) for name, form in COLUMNS.items()]
+
+
+def main(args: Args) -> None:
+    device = pick_device(args.device)
+    if args.precision == "tf32" and device.type != "cuda":
+        raise ValueError("precision tf32 needs a CUDA device: choose fp32")
+    console, rows = Console(stderr=True), []
+    # The engine keeps one row of history a step: allow for many more steps than a preset takes.
+    for run in [preset(args.preset, p, precision=args.precision, epochs=1_000_000) for p in args.p]:
+        with console.status(f"p = {run.p}"):
+            rows.append(measure(run, device, args.seconds))
+        if rows[-1]["plain_skipped"]:
+            console.print(f"p = {run.p}: {rows[-1]['plain_skipped']}")
+    title = f"{machine(device)}, {args.precision}, {args.preset}"
+    table = Table(*COLUMNS, title=title)
+    for row in rows:
+        table.add_row(*cells(row))
+    console.print(table)
+    if args.markdown:
+        print(f"{title}, torch {torch.__version__}\n")
+        print("| " + " | ".join(COLUMNS) + " |\n|" + " ---: |" * len(COLUMNS))
+        for row in rows:
+            print("| " + " | ".join(cells(row)) + " |")
+    if args.json:
+        settings = {key: value for key, value in asdict(args).items() if key not in ("json", "markdown", "p")}
+        about = {"machine": machine(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
+        print(json.dumps(settings | about | {"device": str(device), "rows": rows}))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Args))
+    except ValueError as error:
+        sys.exit(str(error))

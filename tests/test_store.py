@@ -1,0 +1,532 @@
+"""Records on disk: bytes only, checked on the way back, the user's own before the atlas."""
+
+import contextlib
+import io
+import os
+import pickle
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+
+import diskcache
+import filelock
+import numpy as np
+import pytest
+from conftest import SMALL, assert_same_training, finish
+from hypothesis import given
+from hypothesis import strategies as st
+
+import modadd.store
+from modadd.runs import Run
+from modadd.store import BytesOnly, Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
+
+BRIEF = replace(SMALL, epochs=20)
+
+
+@pytest.fixture(scope="module")
+def brief(one_thread):
+    """A record small enough to be kept inside the index instead of in a file of its own."""
+    return finish(BRIEF)
+
+
+@pytest.fixture
+def reopen(store):
+    """Close the store of this test and open what is on its disk anew."""
+    opened = []
+
+    def again():
+        store.close()
+        opened.append(Store(store.folder, store.atlas))
+        return opened[-1]
+
+    yield again
+    for one in opened:
+        one.close()
+
+
+def files_of(store):
+    return sorted(store.folder.rglob("*.val"))
+
+
+@contextlib.contextmanager
+def index(store):
+    """The index as a bare database, behind the store's back."""
+    with contextlib.closing(sqlite3.connect(store.folder / "cache.db")) as database, database:
+        yield database
+
+
+class Bomb:
+    """Unpickling this makes a folder: whoever runs planted code leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
+def test_the_bomb_would_go_off(tmp_path):
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "trace")))
+    assert (tmp_path / "trace").exists()
+
+
+# -- keeping ------------------------------------------------------------------------------------
+
+
+def test_what_is_put_is_what_one_gets(store, record, brief):
+    for one in (record, brief):
+        store.put(one)
+        assert_same_training(store.get(one.run.id), one)
+        assert store.get(one.run.id).provenance == one.provenance
+
+
+def test_records_of_both_sizes_survive_reopening(store, record, brief, reopen):
+    store.put(record)
+    store.put(brief)
+    again = reopen()
+    assert_same_training(again.get(record.run.id), record)
+    assert_same_training(again.get(brief.run.id), brief)
+
+
+def test_putting_again_replaces(store, record):
+    store.put(record)
+    store.put(record.without_state())
+    assert store.get(record.run.id).state is None
+    assert len(store.cards()) == 1
+    assert len(files_of(store)) <= 1
+
+
+def test_a_run_nobody_trained_is_none(store):
+    assert store.get(SMALL.id) is None
+    assert store.where(SMALL.id) is None
+    assert store.version(SMALL.id) == ""
+    assert store.cards() == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "p007", "../../etc/passwd", "p007-custom-../../x", "p007-custom-0123456789x", "*"]
+)
+def test_a_name_that_is_no_id_finds_nothing(store, name):
+    assert store.get(name) is None
+    assert store.where(name) is None
+
+
+def test_deleting_removes_the_record_and_its_file(store, record):
+    store.put(record)
+    assert store.delete(record.run.id)
+    assert store.get(record.run.id) is None
+    assert store.cards() == {}
+    assert files_of(store) == []
+    assert not store.delete(record.run.id)
+
+
+def test_cards_tell_a_record_without_its_arrays(store, record, brief):
+    store.put(record)
+    store.put(brief)
+    cards = store.cards()
+    assert set(cards) == {record.run.id, brief.run.id}
+    for one in (record, brief):
+        card = cards[one.run.id]
+        assert card["run"] == one.run
+        assert card["summary"] == one.summary
+        assert card["provenance"] == one.provenance
+        assert card["where"] == "cache"
+        assert card["bytes"] == len(to_bytes(one))
+
+
+def test_a_version_changes_with_the_record(store, record):
+    store.put(record)
+    before = store.version(record.run.id)
+    store.put(replace(record, provenance=record.provenance | {"finished": "2000-01-01T00:00:00Z"}))
+    assert store.version(record.run.id) != before
+
+
+def test_a_version_changes_within_a_second(store, record):
+    store.put(record)
+    before = store.version(record.run.id)
+    store.put(replace(record, provenance=record.provenance | {"steps": 5}))
+    assert store.version(record.run.id) != before
+
+
+def test_the_folder_is_its_owners_alone(store, tmp_path):
+    assert store.folder.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "open").mkdir(mode=0o755)
+    Store(tmp_path / "open", None).close()
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o700
+
+
+# -- bytes only ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path):
+    cache = diskcache.Cache(str(tmp_path / "cache"), disk=BytesOnly)
+    yield cache
+    cache.close()
+
+
+@pytest.mark.parametrize("value", ["text", 3, 0.5, None, [b"x"], {"a": 1}, bytearray(b"x"), memoryview(b"x")])
+def test_a_value_that_is_not_bytes_is_refused(cache, value):
+    with pytest.raises(TypeError, match=f"^values are bytes, got {type(value).__name__}$"):
+        cache.set("key", value)
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize("key", [b"key", 3, None, ("a", "b"), 0.5])
+def test_a_key_that_is_not_text_is_refused(cache, key):
+    with pytest.raises(TypeError, match=f"^keys are strings, got {type(key).__name__}$"):
+        cache.set(key, b"value")
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_bytes_come_back(cache, size):
+    cache.set("key", b"x" * size)
+    assert cache.get("key") == b"x" * size
+    assert list(cache) == ["key"]
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_planted_pickle_never_runs(store, record, tmp_path, in_file):
+    store.put(record)
+    bomb = pickle.dumps(Bomb(tmp_path / "trace"))
+    with index(store) as database:
+        if in_file:
+            files_of(store)[0].write_bytes(bomb)
+            database.execute("UPDATE Cache SET mode = ?", (diskcache.core.MODE_PICKLE,))
+        else:
+            database.execute(
+                "UPDATE Cache SET mode = ?, filename = NULL, value = ?", (diskcache.core.MODE_PICKLE, bomb)
+            )
+    with pytest.raises(Damaged):
+        store.get(record.run.id)
+    with contextlib.suppress(Damaged):
+        store.cards()
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_planted_text_row_is_refused(store, record):
+    store.put(record)
+    with index(store) as database:
+        database.execute("UPDATE Cache SET mode = ?", (diskcache.core.MODE_TEXT,))
+    with pytest.raises(Damaged):
+        store.get(record.run.id)
+
+
+def test_a_planted_key_never_runs(store, record, tmp_path):
+    store.put(record)
+    with index(store) as database:
+        database.execute("UPDATE Cache SET raw = 0, key = ?", (pickle.dumps(Bomb(tmp_path / "trace")),))
+    with contextlib.suppress(Damaged):
+        store.cards()
+    assert store.get(record.run.id) is None
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_foreign_row_is_refused_by_its_id(store, record):
+    store.put(record)
+    with index(store) as database:
+        database.execute("UPDATE Cache SET mode = ?", (diskcache.core.MODE_PICKLE,))
+    with pytest.raises(Damaged, match=f"{record.run.id}.*delete it"):
+        store.get(record.run.id)
+
+
+@pytest.mark.parametrize("damage", ["mode = 4", "raw = 0", "key = 3"])
+def test_a_foreign_row_does_not_hide_the_others(store, record, brief, damage):
+    store.put(record)
+    store.put(brief)
+    with index(store) as database:
+        database.execute(f"UPDATE Cache SET {damage} WHERE key = ?", (brief.run.id,))
+    assert set(store.cards()) == {record.run.id}
+
+
+def test_a_pickled_array_inside_a_valid_checksum_never_runs(record, tmp_path):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Bomb(tmp_path / "trace")], dtype=object), allow_pickle=True)
+    archive = io.BytesIO(write_archive(record.to_arrays()))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("state/planted.npy", buffer.getvalue())
+    body = archive.getvalue()
+    blob = modadd.store.MAGIC + modadd.store.hashlib.sha256(body).digest() + body
+    with pytest.raises(ValueError, match="allow_pickle"):
+        from_bytes(blob)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_record_of_objects_cannot_be_written(record):
+    strange = replace(record, state={"m": np.array([{}], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        to_bytes(strange)
+
+
+# -- damage -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def blob(brief):
+    return to_bytes(brief)
+
+
+@given(st.data())
+def test_any_changed_bit_is_noticed(blob, data):
+    at = data.draw(st.integers(0, len(blob) - 1))
+    changed = bytearray(blob)
+    changed[at] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(Damaged, match=r"^its checksum does not match its content$"):
+        from_bytes(bytes(changed))
+
+
+@given(st.data())
+def test_any_truncation_is_noticed(blob, data):
+    with pytest.raises(Damaged):
+        from_bytes(blob[: data.draw(st.integers(0, len(blob) - 1))])
+
+
+def test_anything_appended_is_noticed(blob):
+    with pytest.raises(Damaged):
+        from_bytes(blob + b"\0")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-1], lambda b: b[:50], lambda b: b"", lambda b: b[:999] + bytes([b[999] ^ 4]) + b[1000:]],
+    ids=["cut", "short", "empty", "flipped"],
+)
+def test_a_damaged_file_is_refused_by_its_id_and_can_be_mended(store, record, damage):
+    store.put(record)
+    [file] = files_of(store)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(Damaged, match=f"^the stored run {record.run.id} cannot be read: .*; delete it or train it ag"):
+        store.get(record.run.id)
+    assert set(store.cards()) == {record.run.id}  # it can still be listed, and so be deleted
+    store.put(record)
+    assert_same_training(store.get(record.run.id), record)
+
+
+def test_a_record_of_another_schema_is_refused_by_its_id(store, record, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(modadd.record, "SCHEMA", 99)
+        store.put(record)
+    with pytest.raises(Damaged, match=f"^the stored run {record.run.id} cannot be read: this record has schema 99"):
+        store.get(record.run.id)
+    assert store.cards() == {}
+
+
+def test_a_lost_file_is_a_lost_record(store, record):
+    store.put(record)
+    files_of(store)[0].unlink()
+    assert store.get(record.run.id) is None
+
+
+# -- a broken index -----------------------------------------------------------------------------
+
+
+def break_index(store):
+    store.close()
+    for file in store.folder.glob("cache.db-*"):
+        file.unlink()
+    (store.folder / "cache.db").write_bytes(b"this was a database\n" * 500)
+
+
+def test_a_broken_index_is_rebuilt_from_the_files(store, record, reopen):
+    store.put(record)
+    break_index(store)
+    again = reopen()
+    assert_same_training(again.get(record.run.id), record)
+    assert again.cards()[record.run.id]["summary"] == record.summary
+    assert (store.folder / "damaged-cache.db").read_bytes().startswith(b"this was")
+
+
+def test_a_rebuilt_store_can_be_used(store, record, brief, reopen):
+    store.put(record)
+    break_index(store)
+    again = reopen()
+    again.put(brief)
+    assert again.delete(record.run.id)
+    assert set(again.cards()) == {brief.run.id}
+
+
+def test_rebuilding_leaves_damaged_files_out(store, record, reopen):
+    other = replace(record, run=replace(SMALL, seed=1))
+    store.put(record)
+    store.put(other)
+    files_of(store)[0].write_bytes(b"nonsense")
+    break_index(store)
+    assert len(reopen().cards()) == 1
+
+
+def test_rebuilding_a_whole_index_finds_nothing_new(store, record, brief):
+    store.put(record)
+    store.put(brief)
+    assert store.rebuild() == 0
+    assert len(store.cards()) == 2
+
+
+def test_a_deleted_record_stays_deleted(store, record, reopen):
+    store.put(record)
+    break_index(store)
+    again = reopen()
+    again.delete(record.run.id)
+    assert files_of(again) == []
+    assert again.rebuild() == 0
+
+
+def test_a_small_record_survives_a_broken_index(store, brief, reopen):
+    store.put(brief)
+    break_index(store)
+    assert reopen().get(brief.run.id) is not None
+
+
+def test_a_busy_index_is_not_set_aside(store, brief, monkeypatch):
+    store.put(brief)
+
+    def busy(self):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(Store, "_open", busy)
+    with pytest.raises(sqlite3.OperationalError):
+        Store(store.folder, store.atlas)
+    assert (store.folder / "cache.db").exists()
+
+
+# -- the atlas ----------------------------------------------------------------------------------
+
+
+def test_the_atlas_answers_for_what_the_user_has_not_trained(store, record, brief):
+    write_atlas(store.atlas, 7, [record, brief])
+    assert store.where(record.run.id) == "atlas"
+    assert store.version(record.run.id) == "atlas"
+    for one in (record, brief):
+        assert_same_training(store.get(one.run.id), one.without_state())
+    cards = store.cards()
+    assert {card["where"] for card in cards.values()} == {"atlas"}
+    assert cards[record.run.id]["summary"] == record.summary
+    size = (store.atlas / "p007.npz").stat().st_size
+    assert 0.5 * size < sum(card["bytes"] for card in cards.values()) <= size
+
+
+def test_the_users_own_run_comes_before_the_atlas(store, record):
+    write_atlas(store.atlas, 7, [record])
+    own = replace(record, provenance=record.provenance | {"seconds": 12345.0})
+    store.put(own)
+    assert store.where(record.run.id) == "cache"
+    assert store.get(record.run.id).provenance["seconds"] == 12345.0
+    assert store.get(record.run.id).state is not None
+    assert store.cards()[record.run.id]["where"] == "cache"
+    store.delete(record.run.id)
+    assert store.where(record.run.id) == "atlas"
+    assert store.get(record.run.id).provenance["seconds"] == record.provenance["seconds"]
+
+
+def test_the_atlas_cannot_be_deleted(store, record):
+    file = write_atlas(store.atlas, 7, [record])
+    assert not store.delete(record.run.id)
+    assert file.exists()
+    assert store.get(record.run.id) is not None
+
+
+def test_an_atlas_of_another_modulus_is_not_asked(store, record):
+    write_atlas(store.atlas, 7, [record])
+    assert store.get(Run(p=23).id) is None
+    assert store.get(replace(SMALL, seed=1).id) is None
+
+
+def test_an_atlas_is_the_same_bytes_each_time(store, record, tmp_path):
+    one, other = (write_atlas(tmp_path / name, 7, [record]).read_bytes() for name in ("a", "b"))
+    assert one == other
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["p007.npz"]
+
+
+def test_a_store_needs_no_atlas(tmp_path, record):
+    for atlas in (None, tmp_path / "nowhere"):
+        store = Store(tmp_path / "alone", atlas)
+        assert store.get(record.run.id) is None
+        assert store.where(record.run.id) is None
+        assert store.cards() == {}
+        store.close()
+
+
+def test_a_planted_pickle_in_the_atlas_never_runs(store, record, tmp_path):
+    arrays = {f"{record.run.id}/{name}": array for name, array in record.to_arrays().items()}
+    arrays[f"{record.run.id}/steps"] = np.array([Bomb(tmp_path / "trace")], dtype=object)
+    np.savez(store.atlas / "p007.npz", **arrays, allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.get(record.run.id)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_a_damaged_atlas_is_refused_by_name_and_hides_nobody(store, record, brief, keep):
+    file = write_atlas(store.atlas, 7, [record])
+    file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
+    store.put(brief)
+    assert set(store.cards()) == {brief.run.id}
+    with pytest.raises(Damaged, match=record.run.id):
+        store.get(record.run.id)
+
+
+# -- siblings -----------------------------------------------------------------------------------
+
+
+def test_a_sibling_is_the_longest_run_of_the_same_trajectory(store):
+    lengths = (20, 40, 90)
+    for epochs in lengths:
+        store.put(finish(replace(SMALL, epochs=epochs)))
+    store.put(finish(replace(SMALL, epochs=60, lr=0.5)))
+    assert store.sibling(replace(SMALL, epochs=100)).step == 90
+    assert store.sibling(replace(SMALL, epochs=90)).step == 90
+    assert store.sibling(replace(SMALL, epochs=89)).step == 40
+    assert store.sibling(replace(SMALL, epochs=19)) is None
+    assert store.sibling(replace(SMALL, epochs=100, seed=1)) is None
+
+
+def test_a_run_without_state_is_nobodys_sibling(store, brief):
+    store.put(brief.without_state())
+    assert store.sibling(SMALL) is None
+
+
+def test_a_longer_run_without_state_does_not_hide_a_shorter_one(store, brief):
+    store.put(brief)
+    store.put(finish(replace(SMALL, epochs=40)).without_state())
+    assert store.sibling(SMALL).step == 20
+
+
+def test_a_run_that_stops_itself_does_not_go_on_from_beyond_its_stop(store, monkeypatch):
+    module = sys.modules["modadd.training"]
+    monkeypatch.setattr(module, "PLATEAU_FROM", 100)
+    monkeypatch.setattr(module, "PLATEAU_EVERY", 20)
+    still = replace(SMALL, lr=1e-8)
+    store.put(finish(replace(still, epochs=150)))
+    stopping = replace(still, plateau=True)
+    assert_same_training(finish(stopping, store.sibling(stopping)), finish(stopping))
+
+
+# -- locks --------------------------------------------------------------------------------------
+
+
+def test_a_lock_excludes_within_a_process(store):
+    with store.lock(SMALL.id), pytest.raises(filelock.Timeout), store.lock(SMALL.id):
+        pass
+    with store.lock(SMALL.id):
+        pass
+
+
+def test_a_lock_excludes_other_processes(store):
+    script = """
+import filelock, sys
+try:
+    filelock.FileLock(sys.argv[1], timeout=0).acquire()
+except filelock.Timeout:
+    sys.exit(7)
+"""
+    command = [sys.executable, "-c", script, store.lock(SMALL.id).lock_file]
+    with store.lock(SMALL.id):
+        assert subprocess.run(command, check=False).returncode == 7
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_lock_is_for_one_run(store):
+    with store.lock(SMALL.id), store.lock(BRIEF.id):
+        pass
