@@ -22,7 +22,12 @@ Source of the science: He, Wang, Chen, Yang, "On the Mechanism and Dynamics of M
 Fourier Features, Lottery Ticket, and Grokking", arXiv:2602.16849.
 """
 
+import os
 from importlib import import_module
+
+# Threads that wait in a busy loop for each other lose a factor of ten as soon as anybody else (a browser,
+# another run) wants the core; sleeping costs a few per cent. Read when torch loads, so it is set before.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOMES = {
     "runs": ("Run", "PRESETS", "preset", "width"),

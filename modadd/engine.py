@@ -24,12 +24,12 @@ State = dict[str, np.ndarray]
 def pick_device(name: str = "auto") -> torch.device:
     """The device called `auto`, `cpu`, `cuda` or `cuda:N`; ValueError if this machine lacks it."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
     if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not on this machine: use cpu or auto")
-    return torch.device(name)
+    return torch.device("cuda:0" if name == "cuda" else name)
 
 
 class Engine:

@@ -32,7 +32,7 @@ def sparing(one_thread):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modadd.record, "SPECTRUM_NEURONS", 3)
         patch.setattr(modadd.record, "TABLE_NEURONS", 5)
-        patch.setattr(modadd.record, "WEIGHT_BYTES", 2 * 2 * 11 * 7 * 12)
+        patch.setattr(modadd.record, "WEIGHT_BYTES", 2 * 2 * 11 * 7 * 10)
         return finish(SMALL)
 
 
@@ -149,8 +149,8 @@ def test_only_some_frames_keep_weights_and_the_last_one_does(sparing):
     assert held == ["xi" in frame for frame in sparing.frames]
     assert held[0]
     assert held[-1]
-    assert 3 < sum(held) <= 13
-    assert sum(held) < len(held)
+    assert held[:-1] == [i % 4 == 0 for i in range(len(held) - 1)]
+    assert (len(held) - 1) % 4 != 0  # the last keeps them because it is the last
 
 
 # -- a frame ------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def test_a_record_knows_every_metric(record):
 
 
 def test_thinning_keeps_both_ends_and_every_spike():
-    curve = np.sin(np.arange(20_000) / 700)
+    curve = np.sin(np.arange(20_000) / 7 + 0.5)  # neither end is an extreme of its neighbourhood
     curve[[3, 777, 12_345]] = 9, -8, 7
     rows = thin_rows([curve], 400)
     assert {0, 3, 777, 12_345, 19_999} <= set(rows.tolist())

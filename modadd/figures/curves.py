@@ -4,12 +4,12 @@ import altair as alt
 import numpy as np
 
 from ..record import Record, thin_rows
-from .style import HEIGHT, at_step, colour, long, step_axis, tips
+from .style import colour, long, step_axis, tips, with_step
 
 POINTS = 300
 
 
-def _lines(rows, names, y: alt.Y, step, log_steps, height=HEIGHT) -> alt.LayerChart:
+def _lines(rows, names, y: alt.Y, step, log_steps) -> alt.LayerChart:
     lines = (
         alt.Chart(rows)
         .mark_line(strokeWidth=1.8, clip=True)
@@ -17,7 +17,7 @@ def _lines(rows, names, y: alt.Y, step, log_steps, height=HEIGHT) -> alt.LayerCh
             x=step_axis(log_steps), y=y, color=colour(names), tooltip=tips(curve="curve", step="step", value="value")
         )
     )
-    return alt.layer(lines, at_step(step, rows)).properties(height=height)
+    return with_step(lines, step, rows)
 
 
 def _history(record: Record, what: str, curves: dict[str, str]):
@@ -61,4 +61,4 @@ def misalignment(record: Record, step: int | None = None, log_steps: bool = Fals
         .mark_line(strokeWidth=1.8, color="#5b6ee1", clip=True)
         .encode(x=step_axis(log_steps), y=y, tooltip=tips(step="step", value="value"))
     )
-    return alt.layer(line, at_step(step, rows)).properties(height=HEIGHT)
+    return with_step(line, step, rows)

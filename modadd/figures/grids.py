@@ -36,7 +36,7 @@ def accuracy(frame: Frame, run: Run, height: int = 330) -> alt.Chart:
                 legend=alt.Legend(orient="top", title=None),
             ),
             opacity=alt.Opacity(
-                "answer:N", scale=alt.Scale(domain=["right", "wrong"], range=[1, PALE]),
+                "answer:O", scale=alt.Scale(domain=["right", "wrong"], range=[1, PALE]),
                 legend=alt.Legend(orient="top", title=None),
             ),
             tooltip=tips(x="x", y="y", kind="pair", answer="answer"),

@@ -45,14 +45,13 @@ def colour(names: list[str], title: str | None = None) -> alt.Color:
     )
 
 
-def at_step(step: int | None, rows: pa.Table) -> alt.Chart:
-    """A thin rule at the step in view, or at the end of the curves if they end before it."""
-    steps = [] if step is None or not len(rows) else [min(step, int(np.max(rows["step"])))]
-    return (
-        alt.Chart(table(step=np.array(steps, np.int64)))
-        .mark_rule(strokeDash=[4, 3], color=COLOURS["others"])
-        .encode(x=alt.X("step:Q"))
-    )
+def with_step(curves: alt.Chart, step: int | None, rows: pa.Table, height: int = HEIGHT) -> alt.LayerChart:
+    """The curves and a thin rule at the step in view, or at their end if they end before it."""
+    layers = [curves]
+    if step is not None and len(rows):
+        at = table(step=np.array([min(step, int(np.max(rows["step"])))]))
+        layers.append(alt.Chart(at).mark_rule(strokeDash=[4, 3], color=COLOURS["others"]).encode(x=alt.X("step:Q")))
+    return alt.layer(*layers).properties(height=height)
 
 
 def tips(**titles: str) -> list[alt.Tooltip]:
