@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .record import SPECTRUM_NEURONS, TABLE_NEURONS, frame_steps, weight_stride
-from .runs import Run
+from .runs import Run, step_flop
 
 # Share of the machine's own matmul speed that a step reaches, and the fixed cost of its
 # operations; measured with scripts/bench.py.
@@ -41,11 +41,6 @@ def matmul_speed(device: str) -> float:
         best = min(best, time.perf_counter() - clock)
     del c
     return 2 * n**3 / best
-
-
-def step_flop(run: Run) -> int:
-    """Multiplications and additions of the three matrix products of a step."""
-    return 3 * run.p * (run.p + 1) * run.d_mlp * run.p
 
 
 def estimate(run: Run, device: str = "cpu") -> Cost:

@@ -9,6 +9,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from .runs import Run
 from .store import Damaged, Store
 
 CHECKPOINT_SECONDS = 20
+SMALL_FLOP = 10**8  # p = 31 and below
 STATE_BYTES = 64 << 20  # a larger optimiser state is not kept with a finished run
 WAITING, OVER = ("queued", "running"), ("finished", "failed", "stopped")
 log = logging.getLogger(__name__)
@@ -168,6 +170,14 @@ class Lab:
                 job.done.set()
 
     def _train(self, job: Job) -> str:
+        import torch
+
+        from .runs import step_flop
+
+        if job.device == "cpu":
+            # A second thread gains little on small products, and the page wants a core of its own.
+            torch.set_num_threads(1 if step_flop(job.run) < SMALL_FLOP else os.cpu_count() or 1)
+
         def look(update) -> bool:
             job.record = update.record
             return job.wish is not None

@@ -60,6 +60,29 @@ def coherence(frequency_M, phi_M, K: int, orders=(1, 2, 3, 4)) -> np.ndarray:
     return result
 
 
+def leakage(neuron: dict) -> dict[str, float]:
+    """Mean amplitude of the harmonics of each neuron's frequency k, relative to that at k: r = 3 and 5
+    in the input layer, 2 and 3 in the output layer.  ReLU predicts 1/9 and 1/25 (O(r^-2)), x^2 none
+    (arXiv:2602.16849, sec. 5).  NaN where r k is a multiple of p for every neuron.
+    """
+    xp = array_namespace(neuron["D_M"])
+    result = {}
+    for layer, name, harmonics in (("in", "theta_hat_MP", (3, 5)), ("out", "xi_hat_MP", (2, 3))):
+        A_MK = fourier.amplitudes(neuron[name])
+        p, k_M = neuron[name].shape[-1], neuron["frequency_M"]
+        at = lambda k_M, A_MK=A_MK: xp.take_along_axis(A_MK, k_M[:, None] - 1, axis=-1)[:, 0]  # noqa: E731
+        own_M = at(k_M)
+        for r in harmonics:
+            rk_M = r * k_M % p
+            real = (rk_M > 0) & (own_M > 0)
+            folded_M = xp.where(rk_M > p // 2, p - rk_M, rk_M)
+            share_M = at(xp.where(real, folded_M, xp.ones_like(folded_M))) / xp.where(real, own_M, xp.ones_like(own_M))
+            count = int(xp.sum(xp.astype(real, xp.int64)))
+            total = float(xp.sum(xp.where(real, share_M, xp.zeros_like(share_M))))
+            result[f"leak_{layer}_{r}"] = total / count if count else float("nan")
+    return result
+
+
 def first_at_least(steps, values, threshold: float) -> int | None:
     """First step whose value reaches the threshold, or None if none does."""
     reached = np.flatnonzero(np.asarray(values) >= threshold)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import data, fourier, measures
+from . import data, fourier, ideal, measures
 from .runs import Run
 
 SCHEMA = 1
@@ -21,8 +21,10 @@ SPECTRUM_NEURONS = 64  # neurons whose whole spectrum is kept in every frame
 WEIGHT_BYTES = 48 << 20  # budget for the weights of all frames of a run
 
 Frame = dict[str, np.ndarray]
-"""One moment of training.  Scalars: ipr_in, ipr_out, mean_abs_sin_D, mean_cos_D.  Arrays:
-counts_K; frequency, alpha, phi, beta, psi of the first TABLE_NEURONS neurons; theta_hat and
+"""One moment of training.  Scalars: ipr_in, ipr_out, mean_abs_sin_D, mean_cos_D and the leak_* of
+`measures.leakage`; in the last frame flawed_ratio, flawed_r2, flawed_margin (the fit of the flawed
+indicator over all pairs), cv_alpha, cv_beta (coefficients of variation) and coherence [4, K].
+Arrays: counts_K; frequency, alpha, phi, beta, psi of the first TABLE_NEURONS neurons; theta_hat and
 xi_hat, DFT rows of the first SPECTRUM_NEURONS; logits0 [P, P] of the pairs (0, y); correct and
 probability (of the right answer) of each unordered pair; theta and xi, [M, P], where they fit."""
 
@@ -56,9 +58,10 @@ def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
     return np.array(sorted(rows))
 
 
-def take_frame(theta_MP, xi_MP, logprob_NP, run: Run, with_weights: bool) -> Frame:
+def take_frame(theta_MP, xi_MP, logprob_NP, run: Run, with_weights: bool, final: bool = False) -> Frame:
     """Measure a network, on whatever device its tensors are.  `logprob_NP` are the
-    log-probabilities over the unordered pairs of `data.pairs`."""
+    log-probabilities over the unordered pairs of `data.pairs`; `final` adds what only the end of a
+    run is asked for."""
     neuron = measures.neurons(theta_MP, xi_MP)
     p, host = run.p, lambda array: array.cpu().numpy()
     label_N, (x_N, y_N) = data.labels(p), data.pairs(p)
@@ -69,7 +72,8 @@ def take_frame(theta_MP, xi_MP, logprob_NP, run: Run, with_weights: bool) -> Fra
     zero = y_N == 0
     logits0[x_N[zero]] = logprob_NP[zero] - logprob_NP[zero].mean(1, keepdims=True)
     frequency_M = host(neuron["frequency_M"])
-    frame = {name: np.float32(value) for name, value in measures.scalars(neuron).items()} | {
+    numbers = measures.scalars(neuron) | measures.leakage(neuron)
+    frame = {name: np.float32(value) for name, value in numbers.items()} | {
         "counts_K": measures.frequency_counts(frequency_M, run.K),
         "frequency": frequency_M[:TABLE_NEURONS].astype(np.uint8),
         **{name: host(neuron[f"{name}_M"])[:TABLE_NEURONS] for name in ("alpha", "phi", "beta", "psi")},
@@ -79,6 +83,12 @@ def take_frame(theta_MP, xi_MP, logprob_NP, run: Run, with_weights: bool) -> Fra
         "correct": logprob_NP.argmax(1) == label_N,
         "probability": np.exp(logprob_NP[np.arange(len(label_N)), label_N]),
     }
+    if final:
+        alpha_M, phi_M, beta_M = (host(neuron[f"{name}_M"]) for name in ("alpha", "phi", "beta"))
+        fit = ideal.fit_flawed_indicator(logprob_NP, p, x_N, y_N)
+        frame |= {f"flawed_{n}": np.float32(np.nan if fit[n] is None else fit[n]) for n in ("ratio", "r2", "margin")}
+        frame["coherence"] = measures.coherence(frequency_M, phi_M, run.K)
+        frame |= {f"cv_{n}": np.float32(np.std(a) / np.mean(a)) for n, a in (("alpha", alpha_M), ("beta", beta_M))}
     if with_weights:
         frame |= {"theta": host(theta_MP), "xi": host(xi_MP)}
     # Rounded at birth, so that a live frame equals the stored one.
@@ -145,7 +155,8 @@ class Record:
     def race(self, neuron: int) -> dict[str, np.ndarray] | None:
         """All K frequencies of one neuron over training: step_S, alpha_SK, beta_SK, D_SK; or None
         if neither its spectrum nor its weights are held."""
-        if self.frames and neuron < len(self.frames[0].get("theta_hat", ())):
+        spectrum = self.frame(holding="theta_hat")
+        if spectrum is not None and neuron < len(spectrum["theta_hat"]):
             step_S, theta_hat = self.series("theta_hat")
             theta_hat, xi_hat = theta_hat[:, neuron], self.series("xi_hat")[1][:, neuron]
         else:
@@ -181,24 +192,50 @@ class Record:
             "stage1_end": stage1_end, "stage2_end": stage2_end, "param_norm": last["norm"],
         }  # fmt: skip
 
-    def compact(self, frames: int = 40, rows: int = 600) -> "Record":
-        """A small record that still draws every curve: history rows thinned (never a first step at a
-        whole percent of accuracy), about `frames` frames, even and geometric, the weights of the last."""
+    def compact(self, detail: "Detail") -> "Record":
+        """A small record that still draws every curve.  Frames are chosen evenly and geometrically; of
+        the history stay the rows that `thin_rows` picks and every first step at a whole percent of
+        accuracy, so that a stage ends where it did."""
         columns = [column for column in self.history.values() if np.isfinite(column).any()]
-        keep = set(thin_rows(columns[:4], rows).tolist())
+        keep = set(thin_rows(columns[:4], detail.rows).tolist())
         for name, column in self.history.items():
-            if name.endswith("accuracy"):
+            if name.endswith("accuracy") and len(column):
                 best = np.floor(np.maximum.accumulate(np.nan_to_num(column)) * 100)
                 keep |= set(np.flatnonzero(np.diff(best, prepend=-1)).tolist())
-        keep = np.array(sorted(keep))
+        keep = np.array(sorted(keep), int)
         count = len(self.frames)
-        near = np.concatenate([np.linspace(0, count - 1, frames // 2), np.geomspace(1, count, frames // 2) - 1])
-        shown = sorted({*near.round().astype(int).tolist(), count - 1})
-        slim = [{n: a for n, a in self.frames[i].items() if n not in ("theta", "xi") or i == count - 1} for i in shown]
+        turns = self._turning_frames()
+        shown, spectra, pictures = (_spread(count, n) | turns for n in (detail.frames, detail.spectra, detail.pictures))
+        frames = []
+        for i in sorted(shown | spectra | pictures):
+            frame = dict(self.frames[i])
+            for name in ("theta", "xi"):
+                if i < count - 1 or not detail.weights:
+                    frame.pop(name, None)
+            for name in ("frequency", "alpha", "phi", "beta", "psi"):
+                frame[name] = frame[name][: detail.neurons]
+            for name in ("theta_hat", "xi_hat"):
+                spectrum = frame.pop(name, None)
+                if i in spectra and spectrum is not None:
+                    frame[name] = coarse(spectrum[: detail.spectrum_neurons])
+            for name in ("logits0", "probability"):
+                picture = frame.pop(name, None)
+                if i in pictures and picture is not None:
+                    frame[name] = coarse(picture)
+            frames.append(frame)
         return replace(
             self, steps=self.steps[keep], history={name: column[keep] for name, column in self.history.items()},
-            frames=tuple(slim), frame_steps=tuple(self.frame_steps[i] for i in shown), state=None,
+            frames=tuple(frames), frame_steps=tuple(self.frame_steps[i] for i in sorted(shown | spectra | pictures)),
+            state=None,
         )  # fmt: skip
+
+    def _turning_frames(self) -> set[int]:
+        """Places of the frames that the story of a run turns on: the first, half-way through
+        memorisation, the ends of both stages and the last."""
+        ends = [end for end in measures.stages(self) if end is not None]
+        steps = [0, *(end // 2 for end in ends[:1]), *ends]
+        near = {int(np.abs(np.array(self.frame_steps) - step).argmin()) for step in steps} if self.frames else set()
+        return near | ({len(self.frames) - 1} if self.frames else set())
 
     def without_state(self) -> "Record":
         return replace(self, state=None)
@@ -247,6 +284,47 @@ def read_card(array: np.ndarray) -> dict:
         raise ValueError(f"this record has schema {card.get('schema')}, this program reads {SCHEMA}")
     card["run"] = Run.from_json(json.dumps(card["run"]))
     return card
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of a record is kept: frames, of those with spectra and with pictures, history rows,
+    neurons in the tables and in the spectra, and the last weights or not."""
+
+    frames: int
+    spectra: int
+    pictures: int
+    rows: int
+    neurons: int
+    spectrum_neurons: int
+    weights: bool
+
+
+# From a record that every page can work on to one that shows the outcome and its curves.
+DETAILS = (
+    Detail(40, 40, 40, 600, 2048, 64, True),
+    Detail(40, 40, 20, 600, 512, 32, True),
+    Detail(32, 20, 12, 500, 512, 24, True),
+    Detail(32, 16, 8, 400, 512, 20, False),
+    Detail(28, 10, 5, 400, 256, 20, False),
+    Detail(24, 7, 3, 300, 256, 20, False),
+    Detail(20, 5, 2, 250, 192, 20, False),
+    Detail(16, 3, 1, 200, 128, 20, False),
+    Detail(12, 2, 1, 150, 64, 12, False),
+)
+
+
+def _spread(count: int, n: int) -> set[int]:
+    """About n of `count` places, half of them even and half geometric; the last one always."""
+    even, early = np.linspace(0, count - 1, -(-n // 2)), np.geomspace(1, max(count, 1), n // 2 + 1)[:-1] - 1
+    places = np.concatenate([even, early]) if n > 1 else np.array([])
+    return {*places.round().astype(int).tolist(), count - 1} if count else set()
+
+
+def coarse(value: np.ndarray, bits: int = 5) -> np.ndarray:
+    """Reals rounded to `bits` binary digits after the first: within 2 %, and well compressible."""
+    mantissa, exponent = np.frexp(value)
+    return np.ldexp(np.round(mantissa * 2 ** (bits + 1)) / 2 ** (bits + 1), exponent).astype(np.float32)
 
 
 def _number(value) -> float | None:

@@ -145,9 +145,23 @@ def preset(name: str, p: int = 23, **changes) -> Run:
     return Run(p=p, **(PRESETS[name] | {key: value for key, value in changes.items() if value is not None}))
 
 
+def twin(run_id: str) -> str | None:
+    """The id of the same preset run in TF32, for the id of a preset run in float32; else None."""
+    name, p = run_id[5:-11], int(run_id[1:4])
+    if name in PRESETS and p in range(P_MIN, P_MAX + 1, 2) and name in presets_at(p):
+        run = preset(name, p)
+        return replace(run, precision="tf32").id if run.id == run_id else None
+    return None
+
+
 def presets_at(p: int) -> list[str]:
     """Names of the presets that exist at modulus p."""
     return [name for name in PRESETS if name != "grokking" or p >= P_GROK]
+
+
+def step_flop(run: Run) -> int:
+    """Multiplications and additions of the three matrix products of a step."""
+    return 3 * run.p * (run.p + 1) * run.d_mlp * run.p
 
 
 def check_p(p) -> int:

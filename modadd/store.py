@@ -19,14 +19,20 @@ import diskcache
 import filelock
 import numpy as np
 
-from .record import Record, read_card
-from .runs import Run
+from .record import DETAILS, Record, read_card
+from .runs import Run, twin
 
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "cache" / "atlas"
 RUNS = ROOT / "cache" / "runs"
 MAGIC = b"modadd1\n"
+ATLAS_BYTES = 400_000  # of a record in the atlas at p = 23; see `atlas_limit`
 ID = re.compile(r"p\d{3}-[a-z_]{1,40}-[0-9a-f]{10}")
+
+
+def atlas_limit(p: int) -> int:
+    """Bytes of a record in the atlas: generous where every page should work at once, and 40 MB in all."""
+    return ATLAS_BYTES if p == 23 else 100_000 if p <= 31 else 75_000
 
 
 def default_folder() -> Path:
@@ -164,7 +170,10 @@ class Store:
         self._cache.set(record.run.id, to_bytes(record), tag=card, retry=False)
 
     def get(self, run_id: str) -> Record | None:
-        """The record of this id, or None.  Raises Damaged if it is there but broken."""
+        """The record of this id, or None.  Raises Damaged if it is there but broken.
+
+        Where the atlas holds a preset in TF32 only, that stands in for float32; its `run` says so.
+        """
         if not ID.fullmatch(run_id):
             return None
         file, _ = self._look(run_id)
@@ -175,7 +184,8 @@ class Store:
             except ValueError as error:
                 raise Damaged(f"the stored run {run_id} cannot be read: {error}; delete it or train it again") from None
         with self._atlas_file(run_id) as arrays:
-            if arrays is None or f"{run_id}/card" not in arrays:
+            run_id = self._in_atlas(run_id, arrays)
+            if run_id is None:
                 return None
             return Record.from_arrays(
                 {name.removeprefix(f"{run_id}/"): arrays[name] for name in arrays if name.startswith(f"{run_id}/")}
@@ -201,7 +211,15 @@ class Store:
         if self._file(run_id) is not None:
             return "cache"
         with self._atlas_file(run_id) as arrays:
-            return "atlas" if arrays is not None and f"{run_id}/card" in arrays else None
+            return "atlas" if self._in_atlas(run_id, arrays) else None
+
+    @staticmethod
+    def _in_atlas(run_id: str, arrays) -> str | None:
+        """The id under which an atlas file holds this run, if it does."""
+        for name in (run_id, twin(run_id)) if arrays is not None else ():
+            if f"{name}/card" in arrays:
+                return name
+        return None
 
     def version(self, run_id: str) -> str:
         """Changes whenever the stored record of this id does."""
@@ -278,8 +296,17 @@ class Store:
         self._cache.close()
 
 
+def squeeze(record: Record, limit: int) -> Record:
+    """The most detailed compact form of a record that takes at most `limit` bytes, or the least one."""
+    for detail in DETAILS:
+        small = record.compact(detail)
+        if len(write_archive(small.to_arrays())) <= limit:
+            break
+    return small
+
+
 def write_atlas(folder: Path, p: int, records: list[Record]) -> Path:
-    """One file a modulus: the records, without state, under their ids."""
+    """One file a modulus: the records under their ids, without state."""
     arrays = {
         f"{record.run.id}/{name}": array
         for record in records

@@ -31,7 +31,7 @@ def quad_flow(t, z, p: int) -> np.ndarray:
 
 RELU_FLOW_TEX = (
     r"\dot\alpha = c\,\beta\cos D,\quad \dot\varphi = -2c\,\tfrac{\beta}{\alpha}\sin D,\quad"
-    r"\dot\beta = c\,\alpha\cos D,\quad \dot\psi = c\,\tfrac{\alpha}{\beta}\sin D,\quad"
+    r"\dot\beta = c\,\alpha\cos D,\quad \dot\psi = c\,\tfrac{\alpha}{\beta}\sin D,\quad "
     r"c = \tfrac{2}{p}\cdot\tfrac{4}{3\pi^2}"
 )
 

@@ -108,14 +108,16 @@ class _Member:
             self.read = min(net.step, len(resume.steps))
             for i, name in enumerate(METRICS):
                 self.history[: self.read, i] = resume.history[name][: self.read]
-            schedule = frame_steps(run.epochs)
-            kept = [i for i, step in enumerate(resume.frame_steps) if step < net.step or step in schedule]
+            # The frame of this very step is taken again: as the last of its run it held more.
+            kept = [i for i, step in enumerate(resume.frame_steps) if step < net.step]
             self.frames, self.at = [resume.frames[i] for i in kept], [resume.frame_steps[i] for i in kept]
             self.before = resume.provenance["seconds"]
         self.began, self.first = time.perf_counter(), net.step
 
     def frame(self, with_weights: bool):
-        return take_frame(*self.net.weights(self.e), self.net.log_probabilities(self.e), self.run, with_weights)
+        """A frame of the present weights, which `Engine.record_here` has just looked at."""
+        final = self.reason is not None
+        return take_frame(*self.net.weights(self.e), self.net.log_probabilities(self.e), self.run, with_weights, final)
 
     def keep_frame(self, number: int | None):
         """Keep a frame of this step, the `number`-th of the schedule or the last, which keeps its weights."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import altair as alt
 import streamlit as st
+from altair.utils import schemapi
 
 from .lab import Job, Lab
 from .record import Record
@@ -31,6 +32,15 @@ PAGES = {
     "streamlit_app.py": ("Home", ":material/home:"),
     "pages/1_Live.py": ("Live", ":material/play_circle:"),
     "pages/2_Overview.py": ("Overview", ":material/dashboard:"),
+    "pages/4_Weights.py": ("Weights", ":material/equalizer:"),
+    "pages/5_Phases.py": ("Phases", ":material/donut_large:"),
+    "pages/6_Logits.py": ("Logits", ":material/how_to_vote:"),
+    "pages/7_Surgery.py": ("Surgery", ":material/content_cut:"),
+    "pages/8_Lottery.py": ("Lottery", ":material/casino:"),
+    "pages/9_Gradient_flow.py": ("Gradient flow", ":material/trending_down:"),
+    "pages/10_Simulation.py": ("Simulation", ":material/animation:"),
+    "pages/11_Claims.py": ("Claims", ":material/fact_check:"),
+    "pages/12_Grokking.py": ("Grokking", ":material/lightbulb:"),
     "pages/3_Runs.py": ("Runs", ":material/list:"),
 }
 
@@ -117,6 +127,7 @@ def _by_name(data):
 
 alt.data_transformers.register("by_name", _by_name)
 alt.data_transformers.enable("by_name")
+schemapi.disable_debug_mode()  # a schema check of every mark costs more than drawing it
 
 
 def draw(chart: alt.TopLevelMixin, key: str, says: str):

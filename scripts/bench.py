@@ -20,11 +20,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from modadd.cost import free_memory, step_flop
+from modadd.cost import free_memory
 from modadd.data import train_mask
 from modadd.engine import engine, pick_device
 from modadd.model import FUNCTIONS, initial_weights
-from modadd.runs import Precision, Run, preset
+from modadd.runs import Precision, Run, preset, step_flop
 
 
 @dataclass

@@ -129,7 +129,9 @@ def main(flags: Flags):
             if flags.atlas:
                 for p in sorted({run.p for run in runs}):
                     there = [shelf.get(run.id) for run in runs if run.p == p]
-                    file = store.write_atlas(flags.atlas, p, [record.compact() for record in there if record])
+                    file = store.write_atlas(
+                        flags.atlas, p, [store.squeeze(record, store.atlas_limit(p)) for record in there if record]
+                    )
                     cli.stderr.print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
         for run_id, why in failures.items():
             cli.stderr.print(f"[red]{run_id} failed:[/] {why}", highlight=False)

@@ -67,7 +67,7 @@ def test_overview_draws_both_presets_of_the_atlas(app):
 
 
 def test_overview_offers_to_train_what_is_not_there(app):
-    test = app("pages/2_Overview.py", p="29")
+    test = app("pages/2_Overview.py", atlas=False, p="29")
     assert any("It would take about" in text.value for text in test.info)
     assert {"Train it"} <= {button.label for button in test.button}
 

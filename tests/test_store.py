@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modadd.store
-from modadd.runs import Run
+from modadd.runs import Run, preset
 from modadd.store import BytesOnly, Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
 
 BRIEF = replace(SMALL, epochs=20)
@@ -576,3 +576,13 @@ except filelock.Timeout:
 def test_a_lock_is_for_one_run(store):
     with store.lock(SMALL.id), store.lock(BRIEF.id):
         pass
+
+
+def test_a_preset_in_tf32_stands_in_for_float32_in_the_atlas(store):
+    fast = replace(preset("standard", 7, epochs=5000), precision="tf32")
+    done = replace(finish(replace(SMALL, epochs=20)), run=fast)
+    write_atlas(store.atlas, 7, [done])
+    assert store.get(preset("standard", 7).id).run.precision == "tf32"
+    assert store.where(preset("standard", 7).id) == "atlas"
+    assert store.get(preset("standard", 7, seed=1).id) is None
+    assert store.get(preset("quad_random", 7).id) is None

@@ -68,18 +68,22 @@ def spectra(frame: Frame, layer: str) -> alt.Chart:
     )
 
 
-def _race(race, values_SK, y: alt.Y, winner: int, log_steps: bool) -> alt.LayerChart:
+def _race(race, values_SK, y: alt.Y, winner: int, log_steps: bool) -> alt.Chart:
     K = values_SK.shape[1]
-    rows = long("step", race["step_S"], {f"{k + 1}": values_SK[:, k] for k in range(K)})
-    base = alt.Chart(rows).encode(
-        x=step_axis(log_steps), y=y, detail=alt.Detail("curve:N"),
-        tooltip=tips(curve="frequency k", step="step", value="value"),
+    last = [k for k in range(K) if k != winner - 1] + [winner - 1]  # the winner is drawn over the others
+    rows = long("step", race["step_S"], {f"{k + 1}": values_SK[:, k] for k in last})
+    lead = alt.datum.curve == str(winner)
+    return (
+        alt.Chart(rows)
+        .mark_line()
+        .encode(
+            x=step_axis(log_steps), y=y, detail=alt.Detail("curve:N"),
+            color=alt.condition(lead, alt.value(COLOURS["winner"]), alt.value(COLOURS["others"])),
+            strokeWidth=alt.condition(lead, alt.value(2.6), alt.value(1.1)),
+            tooltip=tips(curve="frequency k", step="step", value="value"),
+        )
+        .properties(height=HEIGHT)
     )  # fmt: skip
-    others = base.mark_line(strokeWidth=1.1, opacity=0.65, color=COLOURS["others"]).transform_filter(
-        alt.datum.curve != str(winner)
-    )
-    first = base.mark_line(strokeWidth=2.6, color=COLOURS["winner"]).transform_filter(alt.datum.curve == str(winner))
-    return alt.layer(others, first).properties(height=HEIGHT)
 
 
 def winner(race: dict[str, np.ndarray]) -> int:
@@ -87,13 +91,13 @@ def winner(race: dict[str, np.ndarray]) -> int:
     return int(race["alpha_SK"][-1].argmax()) + 1
 
 
-def race_magnitude(race, layer: str = "output", log_steps: bool = False) -> alt.LayerChart:
+def race_magnitude(race, layer: str = "output", log_steps: bool = False) -> alt.Chart:
     """Magnitude of all K frequencies of one neuron over training; the leader of the input layer in red."""
     values, symbol = (race["alpha_SK"], "α_k") if layer == "input" else (race["beta_SK"], "β_k")
     return _race(race, values, alt.Y("value:Q", title=f"{layer} magnitude {symbol}"), winner(race), log_steps)
 
 
-def race_misalignment(race, log_steps: bool = False) -> alt.LayerChart:
+def race_misalignment(race, log_steps: bool = False) -> alt.Chart:
     """|D_k| of all K frequencies of one neuron in units of pi: 0 is aligned, 1 opposed."""
     y = alt.Y("value:Q", title="|D_k| (units of π)", scale=alt.Scale(domain=[0, 1]))
     return _race(race, np.abs(race["D_SK"]) / np.pi, y, winner(race), log_steps)

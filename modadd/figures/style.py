@@ -45,13 +45,13 @@ def colour(names: list[str], title: str | None = None) -> alt.Color:
     )
 
 
-def with_step(curves: alt.Chart, step: int | None, rows: pa.Table, height: int = HEIGHT) -> alt.LayerChart:
+def with_step(curves: alt.Chart, step: int | None, rows: pa.Table, height: int = HEIGHT) -> alt.Chart | alt.LayerChart:
     """The curves and a thin rule at the step in view, or at their end if they end before it."""
-    layers = [curves]
-    if step is not None and len(rows):
-        at = table(step=np.array([min(step, int(np.max(rows["step"])))]))
-        layers.append(alt.Chart(at).mark_rule(strokeDash=[4, 3], color=COLOURS["others"]).encode(x=alt.X("step:Q")))
-    return alt.layer(*layers).properties(height=height)
+    if step is None or not len(rows):
+        return curves.properties(height=height)
+    at = table(step=np.array([min(step, int(np.max(rows["step"])))]))
+    rule = alt.Chart(at).mark_rule(strokeDash=[4, 3], color=COLOURS["others"]).encode(x=alt.X("step:Q"))
+    return alt.layer(curves, rule).properties(height=height)
 
 
 def tips(**titles: str) -> list[alt.Tooltip]:

@@ -1,0 +1,148 @@
+"""What the network votes: any row of sums, any one sum, and which frequency voted for what."""
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+
+from ..ideal import flawed_indicator
+from ..surgery import ideal_strength, strength
+from .style import COLOURS, heatmap, table, tips
+
+KINDS = {"right answer x + y": "held out", "ghosts 2x and 2y": "test", "other answers": "others"}
+GROUPS = 6  # frequencies with a colour of their own
+HUES = ("#2f7fc1", "#e07b1f", "#12a17a", "#8a63c9", "#c2417c", "#c99a00")
+
+
+def centred(votes: np.ndarray) -> np.ndarray:
+    """Minus the mean over the answers, which changes no probability."""
+    votes = np.asarray(votes, float)
+    return votes - votes.mean(-1, keepdims=True)
+
+
+def row(votes_PP: np.ndarray, x: int, height: int = 380) -> alt.Chart:
+    """Centred logits of all pairs (x, y) for one x."""
+    return heatmap(centred(votes_PP), "answer j", f"y (with x = {x})", "logit", height=height)
+
+
+def row_table(votes_PP: np.ndarray) -> pa.Table:
+    y, j = np.divmod(np.arange(votes_PP.size), votes_PP.shape[1])
+    return table(y=y, j=j, logit=centred(votes_PP).ravel())
+
+
+def kinds(p: int, x: int, y: int) -> np.ndarray:
+    """Of each answer: the right one, a ghost, or another."""
+    name = list(KINDS)
+    kind = np.full(p, name[2], dtype=object)
+    kind[[2 * x % p, 2 * y % p]] = name[1]
+    kind[(x + y) % p] = name[0]
+    return kind.astype(str)
+
+
+def pair_table(votes_P: np.ndarray, x: int, y: int, scale: float) -> pa.Table:
+    """The logits of one pair, beside the flawed indicator of this scale."""
+    p = len(votes_P)
+    return table(j=np.arange(p), kind=kinds(p, x, y), value=centred(votes_P), theory=flawed_indicator(p, x, y, scale))
+
+
+def _answers(p: int) -> alt.X:
+    step = max(1, p // 24)
+    return alt.X("j:O", title="answer j", axis=alt.Axis(labelAngle=0, values=list(range(0, p, step))))
+
+
+def _theory(rows: pa.Table, p: int) -> alt.Chart:
+    tick = alt.Chart(rows).mark_point(shape="diamond", size=42 if p < 60 else 18, strokeWidth=1.5)
+    return tick.encode(
+        x=_answers(p),
+        y=alt.Y("theory:Q"),
+        color=alt.value(COLOURS["winner"]),
+        tooltip=tips(j="answer j", theory="flawed indicator"),
+    )
+
+
+def pair(rows: pa.Table, height: int = 300) -> alt.LayerChart:
+    """Bars over the answers; diamonds: the flawed indicator."""
+    p = len(rows)
+    bars = (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            x=_answers(p),
+            y=alt.Y("value:Q", title="logit, centred"),
+            color=alt.Color(
+                "kind:N",
+                scale=alt.Scale(domain=list(KINDS), range=[COLOURS[name] for name in KINDS.values()]),
+                legend=alt.Legend(orient="top", title=None, columns=2, labelLimit=200),
+            ),
+            tooltip=tips(j="answer j", kind="this answer is", value="logit", theory="flawed indicator"),
+        )
+    )
+    return alt.layer(bars, _theory(rows, p)).properties(height=height)
+
+
+def split_table(votes_KP: np.ndarray) -> pa.Table:
+    """Who voted for what: a row a frequency and answer, each frequency centred over the answers."""
+    k, j = np.divmod(np.arange(votes_KP.size), votes_KP.shape[1])
+    return table(k=k + 1, j=j, value=centred(votes_KP).ravel())
+
+
+def split(votes_KP: np.ndarray, height: int = 340) -> alt.Chart:
+    """The vote of each frequency for each answer."""
+    names = list(range(1, len(votes_KP) + 1))
+    return heatmap(centred(votes_KP), "answer j", "frequency k", "vote (logits)", y_names=names, height=height)
+
+
+def stack(votes_KP: np.ndarray, rows: pa.Table, height: int = 340) -> alt.LayerChart:
+    """The logits of one pair as a stack of votes: the loudest frequencies by name, the rest together."""
+    votes_KP = centred(votes_KP)
+    K, p = votes_KP.shape
+    loud = np.sort(np.argsort(-np.ptp(votes_KP, axis=1), kind="stable")[: min(GROUPS, K)])
+    parts = {f"k = {k + 1}": votes_KP[k] for k in loud}
+    if len(loud) < K:
+        parts["all others"] = np.delete(votes_KP, loud, axis=0).sum(0)
+    cells = table(
+        j=np.tile(np.arange(p), len(parts)), curve=np.repeat(list(parts), p), value=np.concatenate(list(parts.values()))
+    )
+    hues = [*HUES[: len(loud)], COLOURS["others"]][: len(parts)]
+    bars = (
+        alt.Chart(cells)
+        .mark_bar()
+        .encode(
+            x=_answers(p),
+            y=alt.Y("value:Q", title="votes (logits, centred)", stack="zero"),
+            color=alt.Color(
+                "curve:N",
+                sort=list(parts),
+                scale=alt.Scale(domain=list(parts), range=hues),
+                legend=alt.Legend(orient="top", title=None, columns=4),
+            ),
+            tooltip=tips(j="answer j", curve="frequency", value="vote"),
+        )
+    )
+    return alt.layer(bars, _theory(rows, p)).properties(height=height)
+
+
+def loudness_table(votes_KP: np.ndarray, x: int, y: int, scale: float) -> pa.Table:
+    """How loudly each frequency votes for x + y, measured and by the theory (a N = 2 scale)."""
+    K, p = votes_KP.shape
+    return table(
+        k=np.arange(1, K + 1), value=strength(votes_KP, x, y), theory=2 * scale * ideal_strength(p, x, y)
+    )  # fmt: skip
+
+
+def loudness(rows: pa.Table, height: int = 340) -> alt.LayerChart:
+    """Bars: measured. Line: a N cos^2(w_k (x - y) / 2)."""
+    K = len(rows)
+    x = alt.X("k:O", title="frequency k", axis=alt.Axis(labelAngle=0, values=list(range(1, K + 1, max(1, K // 16)))))
+    bars = (
+        alt.Chart(rows)
+        .mark_bar(color=COLOURS["output"], opacity=0.75)
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title="vote for x + y (logits)"),
+            tooltip=tips(k="frequency k", value="measured", theory="theory"),
+        )
+    )
+    line = alt.Chart(rows).mark_line(
+        color=COLOURS["winner"], strokeDash=[4, 3], point={"color": COLOURS["winner"], "size": 28}
+    )
+    return alt.layer(bars, line.encode(x=x, y=alt.Y("theory:Q"))).properties(height=height)

@@ -1,0 +1,79 @@
+"""Every claim of the paper against the records of this modulus: expected, measured, verdict."""
+
+import re
+from pathlib import Path
+
+import streamlit as st
+
+from modadd import claims, preset, ui
+from modadd.figures.style import table
+from modadd.runs import presets_at
+
+COLOUR = dict(zip(claims.VERDICTS, ("green", "orange", "red", "gray"), strict=True))
+ROOT = Path(__file__).resolve().parents[1]
+
+asked = st.query_params.get("run", "")
+if (named := re.match(r"p([0-9]{3})-", asked)) and "p" not in st.query_params:
+    st.query_params["p"] = str(int(named[1]))
+p = ui.page("Claims")
+st.title("What the paper claims, and what is so")
+st.markdown(
+    "Each claim is measured on the trained networks of this modulus, at their last frame. The bounds are ours and are "
+    "stated: a claim **holds** on one side, **fails** on the other, and is true **in part** between. A run that was "
+    "stopped early may fail for want of time; the pages linked show how far it had come."
+)
+other = ui.find(asked) if asked else None
+linked = other is not None and other.record is not None and other.record.run.p == p
+if asked and other.record is None and other.job is None:
+    st.error(f"No run called {ui.plain(asked)} is here; showing the presets instead.")
+everything = "all presets trained at this p"
+view = st.selectbox("Run", [*([asked] if linked else []), everything, *presets_at(p)], key=f"claims-run-{linked}")
+shown = {view: asked} if view == asked else {
+    name: preset(name, p).id for name in (presets_at(p) if view == everything else [view])
+}  # fmt: skip
+
+
+@st.cache_data(max_entries=64, show_spinner="Measuring ...")
+def judged(run_id: str, step: int, frames: int, _record) -> list[dict]:
+    return claims.judge(_record)
+
+
+records = {name: ui.find(run_id).record for name, run_id in shown.items()}
+rows = [
+    {"run": name, **row}
+    for name, record in records.items()
+    if record is not None
+    for row in judged(record.run.id, record.step, len(record.frames), record)
+]
+missing = [name for name, record in records.items() if record is None]
+if missing:
+    st.info(f"Not trained here yet at p = {p}: {', '.join(missing)}. Their claims are left out.")
+    for name in missing if view != everything else missing[:1]:
+        ui.offer(preset(name, p), key=f"train-{name}")
+if not rows:
+    st.stop()
+
+with st.container(horizontal=True):
+    for verdict in claims.VERDICTS:
+        st.metric(verdict, sum(row["verdict"] == verdict for row in rows), width="content")
+chosen = st.pills("Verdicts", claims.VERDICTS, selection_mode="multi", key="claims-verdicts") or claims.VERDICTS
+st.download_button(
+    "CSV", lambda: ui.csv(table(**{name: [str(row[name]) for row in rows] for name in rows[0]})), f"claims-p{p}.csv",
+    "text/csv", icon=":material/download:", type="tertiary",
+)  # fmt: skip
+for claim in claims.CLAIMS:
+    mine = [row for row in rows if row["name"] == claim.name and row["verdict"] in chosen]
+    if not mine:
+        continue
+    with st.container(border=True):
+        left, right = st.columns([5, 1], vertical_alignment="center")
+        lines = "\n".join(
+            f"- :{COLOUR[row['verdict']]}-badge[{row['verdict']}] **{ui.plain(row['run'])}**: "
+            f"{ui.plain(row['measured'])}"
+            for row in mine
+        )
+        left.markdown(f"**{claim.statement}.** :gray[Expected: {claim.expected}.]\n\n{lines}")
+        if (ROOT / claim.page).exists():
+            name = claim.page.split("_", 1)[1].removesuffix(".py").replace("_", " ")
+            query = {"p": str(p)} | ({"run": asked} if view == asked else {})
+            right.page_link(claim.page, label=name, icon=":material/arrow_forward:", query_params=query)

@@ -1,0 +1,174 @@
+"""Memorise, then generalise: the three stages of grokking, what drives them, and how they depend on p."""
+
+import streamlit as st
+
+from modadd import measures, preset, ui
+from modadd.figures import grokking
+from modadd.runs import P_GROK, WARMUP
+from modadd.store import ID
+
+# A run in the URL brings its own modulus, once; whoever then moves the slider leaves that run.
+asked = st.query_params.get("run", "")
+given = ui.find(asked).record if ID.fullmatch(asked) else None
+if given and st.session_state.get("grokking-run") != asked:
+    st.session_state["grokking-run"], st.session_state["p"] = asked, given.run.p
+    st.query_params["p"] = str(given.run.p)
+p = ui.page("Grokking")
+st.title("Memorise, then generalise")
+if asked and (given is None or given.run.p != p):
+    if given is None:
+        st.error(f"No run called {ui.plain(asked)} is here; showing the preset at p = {p} instead.")
+    given, st.session_state["grokking-run"] = None, None
+    del st.query_params["run"]
+if given is None and p < P_GROK:
+    st.info(f"Grokking is studied from p = {P_GROK} on: at p = {p} too few pairs are left to test on. Move p up.")
+    st.stop()
+run = given.run if given else preset("grokking", p)
+record = given or ui.find(run.id).record
+if record is None or not record.frames:
+    ui.offer(run, key="train-grokking")
+    st.stop()
+share = grokking.mirrored_share(run)
+if share is None:
+    st.info(f"The run {run.id} trains on every pair, so that nothing is left to generalise to: open another one.")
+    st.stop()
+
+st.markdown(
+    f"We train on {run.frac_train:.0%} of the {p * p:,} sums and let the weights decay (λ = {run.weight_decay:g}). The "
+    "network first learns by heart what it sees and only later begins to answer what it never saw, in three stages: "
+    "**I memorisation** (train accuracy rises), **II generalisation** (test accuracy follows), **III cleanup** (what "
+    "only served memory decays). What does the network know in each, and what pushes it on?"
+)
+threshold = st.slider("A stage ends when accuracy first reaches (%)", 50, 100, 95, key="criterion") / 100
+ends = end1, end2 = measures.stages(record, threshold)
+st.markdown(
+    f"**Stage I** ends at the first step with train accuracy ≥ {threshold:.0%}: **{ui.not_reached(end1)}**. "
+    f"**Stage II** ends at the first step with test accuracy ≥ {threshold:.0%}: **{ui.not_reached(end2)}**."
+    + (f" The second is **{end2 / end1:.1f}** times the first." if end1 and end2 else "")
+)
+st.caption(ui.provenance(record))
+step = ui.player([record])
+goals = {"Step 0": 0, "End of stage I": end1, "End of stage II": end2, "Last step": record.frame_steps[-1]}
+with st.container(horizontal=True):
+    for name, goal in goals.items():
+        at = grokking.nearest(record, goal)
+        st.button(
+            f"{name}: not reached" if at is None else f"{name} (frame {at:,})", disabled=at is None, key=f"jump-{name}",
+            on_click=lambda at: st.session_state.update(step=at), args=(at,),
+        )  # fmt: skip
+seen = grokking.nearest(record, step, "probability")  # a small record keeps probabilities in some frames only
+frame, moment = record.frame(seen, "probability"), (record, ends, step, ui.log_steps())
+
+
+def show(key: str, chart, rows, caption: str):
+    """A chart, its caption and its data."""
+    ui.draw(chart, f"grokking-{key}", caption)
+    st.caption(caption)
+    if rows is not None:
+        st.download_button(
+            "CSV", lambda: ui.csv(rows()), f"{run.id}-{key}.csv", "text/csv", key=f"csv-{key}", type="tertiary",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+
+
+history, means = lambda: grokking.history_table(record), lambda: grokking.frame_table(record)
+cells = lambda: grokking.cells(frame, run)  # noqa: E731
+
+st.subheader("Three stages")
+left, right = st.columns(2)
+with left:
+    show("loss", grokking.losses(*moment), history,
+         "Loss in nats, log axis. The held-out pairs grow more surprising while the others are memorised.")  # fmt: skip
+    show("alignment", grokking.alignment(*moment), means,
+         "Misalignment of the phases: 0 where ψ = 2φ, 2/π at random.")  # fmt: skip
+with right:
+    show("accuracy", grokking.accuracies(*moment), history,
+         "Accuracy. Mirrored: test pairs whose mirror (y, x) is trained. Held out: all other test pairs.")  # fmt: skip
+    show("sparsity", grokking.sparsity(*moment), means,
+         "IPR (left, mean of both layers; 1: one frequency a neuron) and norm of all weights (right).")  # fmt: skip
+
+st.subheader("Why test accuracy waits on a plateau")
+full = measures.first_at_least(record.steps, record.history["train_accuracy"], 1.0)
+then = grokking.at_step(record, record.step if full is None else full)
+st.markdown(
+    f"The network adds its two inputs, so (x, y) and (y, x) are one question to it. Of the test pairs **{share:.1%}** "
+    "are mirror images of trained ones and come free with memory: pure memory scores about that much, and no "
+    f"generalisation is in it. At step {then['step']:,}, train accuracy {then['train']:.1%}, test accuracy was "
+    f"{then['test']:.1%}: mirrored {ui.number(then['rare'], '.1%')}, **held out {ui.number(then['held_out'], '.1%')}** "
+    f"(guessing: {1 / p:.1%}). *What would refute it:* mirrored accuracy that leaves the accuracy on rare training "
+    "pairs, or held-out accuracy that rises along with train accuracy."
+)
+left, right = st.columns(2)
+with left:
+    show("answers", grokking.answers(frame, run), cells,
+         f"Step {seen:,}, x down, y across: full colour where the answer is right. Trained: common (both orders) and "
+         "rare (this order only). Tested: mirrored and held out.")  # fmt: skip
+with right:
+    dots = "; a dot in each cell that is not common" if p <= grokking.DOTS_UP_TO else ""
+    mean = ", ".join(f"{name} {value:.3f}" for name, value in grokking.mean_probability(frame, run).items())
+    show("probability", grokking.probability(frame, run), cells,
+         f"Step {seen:,}: probability of the right answer{dots}. Mean: {mean}.")  # fmt: skip
+
+st.subheader("Common pairs first, rare ones later")
+st.markdown(
+    "A common pair pulls twice on the same weights, a rare one once. Look for the blue curve to lead while rare "
+    "pairs stay at or below guessing; if both rose together, being seen twice would not matter."
+)
+show("order", grokking.order(*moment), history, "Accuracy of common, rare and held-out pairs.")
+until = record.step if end1 is None else end1
+moments = dict.fromkeys(grokking.nearest(record, goal) for goal in (0, until // 2, until))
+for column, at in zip(st.columns(4), (None, *moments), strict=False):
+    with column:
+        caption = "The pairs, in the colours above" if at is None else f"Answers at step {at:,}"
+        show(f"panel-{at}", grokking.panel(None if at is None else record.frame(at), run), None, caption)
+
+st.subheader("From noise to one frequency a neuron")
+st.markdown(
+    "Fourier spectra of the same neurons at the frames nearest to the ends of the stages. Look for rows that keep one "
+    "cosine-sine pair, the same in both layers, against a ground that fades; memory alone would need no such order."
+)
+for layer, name in (("input", "ipr_in"), ("output", "ipr_out")):
+    for column, (title, goal) in zip(st.columns(3), list(goals.items())[:3], strict=True):
+        at = grokking.nearest(record, goal, "theta_hat")
+        with column:
+            if at is None:
+                st.info(f"{title}: not reached.")
+                continue
+            caption = f"{title}, {layer} layer: frame {at:,}, mean IPR {record.frame(at)[name]:.2f}"
+            show(f"dft-{layer}-{title}", grokking.spectra(record, at, layer), None, caption)
+
+st.subheader("Two forces on the weights")
+st.latex(grokking.FORCES_TEX)
+st.markdown(
+    f"Decay takes the share 1 − (1 − ηλ)² of the squared norm at every step (η = {run.lr:g}, during the first "
+    f"{WARMUP} steps less); the step along the loss gradient adds to it for as long as a larger network has a smaller "
+    f"loss. Here the norm peaks at step **{grokking.norm_peak(record):,}**: before it the gradient wins, after it "
+    "decay, which then favours whatever gives the same answers with less weight. If decay did not matter, a run "
+    "without it would generalise as early. Rows of the history are thinned: a point is the change between kept rows "
+    "over the steps between them, and decay's part is exact where rows are one step apart."
+)
+show("forces", grokking.forces(*moment), lambda: grokking.forces_table(record),
+     "Change of the squared norm of all weights a step, in squared weight, symmetric log axis.")  # fmt: skip
+
+
+@st.cache_data(ttl=30, max_entries=2, show_spinner=False)
+def summaries(folder: str, atlas: str) -> list[dict]:
+    """Final numbers of every run of the preset that is here."""
+    return [card["summary"] for card in ui.lab().store.cards().values() if card["run"].preset == "grokking"]
+
+
+st.subheader("Grokking over p")
+rows = grokking.over_p(summaries(str(ui.lab().store.folder), str(ui.lab().store.atlas)))
+st.markdown(
+    f"Every run of the preset that is here, {len(rows)} so far; train more and the picture grows. Stages end at "
+    f"{measures.STAGE_ACCURACY:.0%} accuracy here. Round: p is prime; square: composite; open, at the top: not reached."
+)
+plots = {
+    "over-p-ends": ("training step", ["end of stage I", "end of stage II", "plateau stop"], True, None),
+    "over-p-gap": ("gap ratio (stage II / stage I)", ["gap ratio"], False, None),
+    "over-p-held-out": ("final held-out accuracy", ["held-out accuracy"], False, 1.0),
+}
+for column, (key, (title, columns, log, top)) in zip(st.columns([2, 1, 1]), plots.items(), strict=True):
+    with column:
+        chart = grokking.against_p(rows, columns, title, log, top)
+        show(key, chart, lambda: rows, f"Against p: {', '.join(columns)}.")

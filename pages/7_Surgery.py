@@ -1,0 +1,225 @@
+"""Cut, turn and shuffle a trained network, and see at once what it needed."""
+
+import math
+
+import streamlit as st
+
+from modadd import Record, data, ideal, measures, preset, surgery, ui
+from modadd.figures import grids, weights
+from modadd.figures import surgery as figures
+from modadd.model import SWAPS
+from modadd.runs import presets_at
+
+p = ui.page("Surgery")
+
+
+def choose_run(names: list[str]) -> Record:
+    """The record of the run in the URL, else of a preset; where there is none, offer to train it and stop."""
+    if asked := st.query_params.get("run"):
+        found = ui.find(asked)
+        if found.record is not None and found.record.frames:
+            back, line = st.columns([1, 3], vertical_alignment="center")
+            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
+            line.caption(f"Run {found.record.run.id}, step {found.record.step:,}{', training' if found.live else ''}.")
+            return found.record
+        st.error(f"No run called {ui.plain(asked)} with anything to draw is here; showing a preset instead.")
+        del st.query_params["run"]
+    run = preset(st.selectbox("Run", names, key="chosen_preset", persist_state="session"), p)
+    record = ui.find(run.id).record
+    if record is None or not record.frames:
+        ui.offer(run, key=f"train-{run.preset}")
+        st.stop()
+    return record
+
+
+def show(title: str, look_for: str, chart, key: str, rows, says: str):
+    """A chart under its title, what to look for in it, and its data as CSV."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{title}**", width="stretch")
+        st.download_button(
+            "CSV",
+            lambda: ui.csv(rows()),
+            f"{key}.csv",
+            "text/csv",
+            key=f"csv-{key}",
+            on_click="ignore",
+            type="tertiary",
+        )
+    ui.draw(chart, key, says)
+    st.caption(look_for)
+
+
+@st.cache_data(max_entries=64, show_spinner="Asking the network every sum ...")
+def after(run_id: str, at: int, operations: tuple, _net, _run) -> tuple[surgery.Outcome, float]:
+    """Outcome and mean cos D of the network after these operations."""
+    net = surgery.operate(_net, operations)
+    return surgery.outcome(net, _run), measures.scalars(measures.neurons(net.theta_MP, net.xi_MP))["mean_cos_D"]
+
+
+@st.cache_data(max_entries=16, show_spinner="Averaging over choices of frequencies ...")
+def ablations(p: int) -> tuple[dict, dict, dict]:
+    """Section 4.7: by number of frequencies, the same at constant neuron count, and by phase range."""
+    most = 500 if p <= 23 else 40
+    few = ideal.diversity_by_frequencies(p, most=most)
+    return few, ideal.diversity_by_frequencies(p, most=most, constant_width=True), ideal.diversity_by_phase_range(p)
+
+
+def ask_value(name: str, K: int):
+    """The widget for what an operation needs to know."""
+    if name == "drop a frequency":
+        return st.number_input("Frequency k", 1, K, 1, key=f"drop-{K}")
+    if name == "keep the strongest frequencies":
+        return st.number_input("How many", 1, K, max(1, K // 2), key=f"keep-{K}")
+    if name.startswith("rotate"):
+        return st.slider("δ (radians)", -math.pi, math.pi, 0.5, 0.05, key="angle")
+    if name.startswith("shuffle"):
+        return st.number_input("Seed of the shuffle", 0, 999, 0, key="shuffle_seed")
+    if name == "swap the activation":
+        return st.selectbox("Activation", list(SWAPS), 2, key="swap_to")
+    if name.startswith("prune"):
+        return st.slider("Share of the neurons", 0.0, 1.0, 0.5, 0.05, key="share")
+    return None
+
+
+def operating_table(run, at: int, net: surgery.Network):
+    """Choose, apply and undo operations; what they did to loss, accuracy and every sum."""
+    st.caption(
+        f"On the table: the weights of step {at:,}, the nearest to the step in view at which this record holds them."
+    )
+
+    operations: list = st.session_state.setdefault(f"operations-{run.id}", [])
+    left, right = st.columns([2, 3])
+    with left:
+        name = st.selectbox("Operation", list(surgery.OPERATIONS), key="operation")
+        value = ask_value(name, run.K)
+        with st.container(horizontal=True):
+            st.button("Operate", type="primary", on_click=lambda: operations.append((name, value)))
+            st.button("Undo", icon=":material/undo:", disabled=not operations, on_click=operations.pop)
+            st.button("Start over", disabled=not operations, on_click=operations.clear)
+    states = [after(run.id, at, tuple(operations[:n]), net, run) for n in range(len(operations) + 1)]
+    before, now = states[0][0], states[-1][0]
+    groups = ("all",) if run.frac_train == 1 else ("all", "train", "test", "held_out")
+    with right:
+        st.dataframe(
+            [
+                {
+                    "": surgery.describe(operations[n - 1]) if n else "as trained",
+                    "loss (nats)": outcome.loss["all"], "accuracy": outcome.accuracy["all"], "mean cos D": cos,
+                }
+                for n, (outcome, cos) in enumerate(states)
+            ],
+            hide_index=True,
+            column_config={
+                "": st.column_config.TextColumn(width="medium"),
+                "accuracy": st.column_config.NumberColumn(format="percent"),
+                "loss (nats)": st.column_config.NumberColumn(format="%.4g"),
+                "mean cos D": st.column_config.NumberColumn(format="%.3f"),
+            },
+        )  # fmt: skip
+        st.caption("A line an operation, each on top of the last. Loss and accuracy over all p² ordered sums.")
+    with st.container(horizontal=True):
+        for group in groups:
+            label = group.replace("_", " ") + (" sums" if group == "all" else " pairs")
+            change = now.accuracy[group] - before.accuracy[group]
+            st.metric(f"accuracy, {label}", f"{now.accuracy[group]:.1%}", f"{change:.1%}" if operations else None)
+            change = now.loss[group] - before.loss[group]
+            st.metric(
+                f"loss, {label}",
+                ui.number(now.loss[group]),
+                f"{change:+.3g}" if operations else None,
+                delta_color="inverse",
+            )
+    for column, (title, outcome) in zip(st.columns(2), {"Before": before, "After": now}.items(), strict=True):
+        with column:
+            wrong = round((1 - outcome.accuracy["all"]) * run.p**2)
+            show(
+                f"{title}: {wrong:,} of {run.p**2:,} sums wrong",
+                "Full colour: the right answer. Look for stripes: sums of equal x − y fail together, because the vote of "
+                "a frequency is as loud as cos²(w(x − y)/2).",
+                grids.accuracy({"correct": outcome.correct}, run, 360),
+                f"grid-{title.lower()}",
+                lambda outcome=outcome: figures.correct_table(data.grid(outcome.correct, run.p)),
+                f"Right and wrong answers {title.lower()} surgery, {outcome.accuracy['all']:.1%} right",
+            )
+
+
+def try_activations(run, at: int, net: surgery.Network):
+    """The swap test: the trained network with every other activation."""
+    st.subheader("Any even function will do")
+    st.markdown(
+        "A product of two cosines needs a function with an even part: only that makes the sum of two waves beat at "
+        "x + y. So a trained network should survive |x| and x² in place of its own activation and die of x and x³. Functions "
+        "that are neither may go either way: what is odd in them is noise to the vote."
+    )
+    small = len(data.labels(run.p)) * net.theta_MP.size < 1e9
+    if st.toggle("Try every activation", small, key=f"swaps-{run.p}"):
+        tried = {name: after(run.id, at, (("swap the activation", name),), net, run)[0] for name in SWAPS}
+        rows = figures.swaps_table(
+            list(tried), [surgery.parity(name) for name in tried],
+            [o.accuracy["all"] for o in tried.values()], [o.loss["all"] for o in tried.values()],
+        )  # fmt: skip
+        show(
+            f"Trained with {surgery.NAMES[run.activation]}, asked with others",
+            f"Chance is {1 / run.p:.1%}. An even function at the bottom or an odd one at the top would refute it.",
+            figures.swaps(rows),
+            "swaps",
+            lambda: rows,
+            "Accuracy of the trained network under ten activations",
+        )
+
+
+st.title("Surgery")
+st.markdown(
+    "If the explanation is right, it says what may be cut. Turning every φ by δ and every ψ by 2δ keeps D and should "
+    "cost no right answer; turning ψ alone should destroy the answer near δ = π. Shuffling ψ among neurons keeps every "
+    "weight's size and every frequency, and should still leave nothing but chance. Frequencies are redundant, neurons "
+    "more so. An operation that should be harmless and is not, or the other way round, refutes the explanation."
+)
+record = choose_run(presets_at(p))
+run, step = record.run, ui.player([record])
+if held := weights.held(record, step):
+    net, at = surgery.network(held[0], run), held[1]
+    operating_table(run, at, net)
+    try_activations(run, at, net)
+else:
+    st.info("This record holds no weights, so there is nothing to operate on. A run trained here keeps them.")
+    ui.offer(run, key="train-weights")
+
+st.subheader("What diversity is worth")
+st.markdown("No training here: x² neurons of amplitude 1 with evenly spread phases, ψ = 2φ, 128 of them in all, voting")
+st.latex(ideal.ABLATION_TEX)
+q = st.segmented_control("Modulus", sorted({23, p}) if p <= 61 else [23], default=23, required=True, key=f"ablate-{p}")
+few, wide, spans = ablations(q)
+left, right = st.columns(2)
+with left:
+    curves = {"neurons fall silent": few, "neurons shared": wide}
+    if q == 23:
+        curves["published"] = figures.PUBLISHED_FREQUENCIES
+    by_count = figures.ablation_table(curves)
+    show(
+        "Fewer frequencies",
+        "As published, a frequency left out takes its neurons with it, so that fewer frequencies also means fewer "
+        "neurons. Sharing all 128 among those that stay takes that confound away: the loss still falls steeply.",
+        figures.ablation(by_count, "frequencies in use"),
+        "ablation-frequencies",
+        lambda: by_count,
+        f"Loss by number of frequencies at p = {q}",
+    )
+with right:
+    curves = {"all frequencies": spans} | ({"published": figures.PUBLISHED_PHASE_RANGE} if q == 23 else {})
+    by_range = figures.ablation_table(curves)
+    show(
+        "Narrower phases",
+        "Phases spread over part of the circle only. What has to cancel is exp(2iφ) and "
+        "exp(4iφ): look for the bump, where a wider range does that worse than a narrower one.",
+        figures.ablation(by_range, "range of the phases (units of π)"),
+        "ablation-phases",
+        lambda: by_range,
+        f"Loss by range of the phases at p = {q}",
+    )
+st.caption(
+    "At full diversity the published 7.41e-15 contains the rounding of ln Σ exp f − f; computed exactly it is "
+    f"{few[max(few)]:.2e}."
+    if q == 23
+    else f"Averages over at most 40 choices of frequencies, 128 neurons, p = {q}."
+)

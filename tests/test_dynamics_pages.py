@@ -1,0 +1,139 @@
+"""The pages on the dynamics and the claims: with the atlas, with an empty cache, and on bad input."""
+
+import time
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from modadd import preset, ui
+
+ROOT = Path(__file__).resolve().parents[1]
+LOTTERY, FLOW, SIMULATION, CLAIMS = (
+    f"pages/{name}.py" for name in ("8_Lottery", "9_Gradient_flow", "10_Simulation", "11_Claims")
+)
+PAGES = [LOTTERY, FLOW, SIMULATION, CLAIMS]
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """Opens a page over an empty cache, with or without the atlas."""
+    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
+    st.cache_resource.clear()
+
+    def open_page(page: str, atlas: bool = True, **query) -> AppTest:
+        if not atlas:
+            lab = ui.lab()
+            monkeypatch.setattr(lab.store, "atlas", None)
+        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
+        test.switch_page(page)
+        for name, value in query.items():
+            test.query_params[name] = value
+        return test.run()
+
+    yield open_page
+    ui.lab().close()
+    st.cache_resource.clear()
+
+
+def charts(test: AppTest) -> int:
+    return len(test.get("vega_lite_chart"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_the_atlas(app, page):
+    test = app(page, p="23")
+    assert not test.exception
+    assert not test.error
+    assert test.title
+    assert charts(test) >= (0 if page == CLAIMS else 4)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("p", ["23", "29", "3"])
+def test_every_page_runs_with_an_empty_cache(app, page, p):
+    test = app(page, atlas=False, p=p)
+    assert not test.exception
+    assert not test.error
+    assert test.title
+    if page in (LOTTERY, FLOW):
+        assert any("has not been trained here" in text.value for text in test.info)
+        assert any(button.label == "Train it" for button in test.button)
+
+
+@pytest.mark.parametrize("page", [LOTTERY, FLOW, CLAIMS])
+@pytest.mark.parametrize(
+    "bad", ["p023-standard-0000000000", "../../etc/passwd", "<script>", "p999", "p0²3-x", "x" * 5000]
+)
+def test_a_run_id_that_does_not_exist_is_one_sentence_and_the_page_goes_on(app, page, bad):
+    test = app(page, p="23", run=bad)
+    assert not test.exception
+    assert len(test.error) == 1
+    assert "No run called" in test.error[0].value
+    assert len(test.error[0].value) < 600
+    assert charts(test) or page == CLAIMS
+
+
+@pytest.mark.parametrize("page", [LOTTERY, FLOW, CLAIMS])
+def test_a_run_in_the_url_overrides_the_preset(app, page):
+    run = preset("relu_single_freq", 23)
+    test = app(page, run=run.id)
+    assert not test.exception
+    assert not test.error
+    assert test.selectbox[0].value == run.id
+
+
+@pytest.mark.parametrize("page", [LOTTERY, FLOW])
+def test_the_player_moves_the_charts(app, page):
+    test = app(page, p="23")
+    before = [chart.proto.SerializeToString() for chart in test.get("vega_lite_chart")]
+    test.select_slider(key="step").set_value(1000).run()
+    after = [chart.proto.SerializeToString() for chart in test.get("vega_lite_chart")]
+    assert not test.exception
+    assert sum(a != b for a, b in zip(before, after, strict=True)) >= 3
+
+
+@pytest.mark.parametrize("page", [LOTTERY, FLOW, CLAIMS])
+def test_the_pages_follow_a_run_that_is_training(app, page):
+    run = preset("quad_single_freq", 7, epochs=500_000)
+    job = ui.lab().submit(run, "cpu")
+    while job.record is None or len(job.record.frames) < 3:
+        time.sleep(0.05)
+    test = app(page, p="7", run=run.id)
+    ui.lab().stop(run.id)
+    job.done.wait(60)
+    assert not test.exception
+    assert not test.error
+    assert page == CLAIMS or any("training now" in text.value for text in test.caption)
+
+
+@pytest.mark.parametrize("name", ["standard", "grokking", "relu_single_freq"])
+@pytest.mark.parametrize("page", [LOTTERY, FLOW])
+def test_every_preset_of_the_atlas_is_drawn_and_what_does_not_apply_is_said(app, page, name):
+    test = app(page, run=preset(name, 23).id)
+    assert not test.exception
+    assert not test.error
+    if page == FLOW and name != "relu_single_freq":
+        assert any("Only the training is drawn" in text.value for text in test.info)
+
+
+def test_claims_are_judged_with_verdicts_and_filtered(app):
+    test = app(CLAIMS, p="23")
+    said = " ".join(text.value for text in test.markdown)
+    assert all(f"badge[{verdict}]" in said for verdict in ("holds", "in part", "fails"))
+    test.pills[0].set_value(["fails"]).run()
+    said = " ".join(text.value for text in test.markdown)
+    assert "badge[fails]" in said
+    assert "badge[holds]" not in said
+
+
+def test_the_simulation_plays_and_stops(app):
+    test = app(SIMULATION, p="23")
+    play = next(button for button in test.button if button.label == "Play")
+    play.click().run()
+    assert not test.exception
+    assert any(button.label == "Stop" for button in test.button)
+    next(button for button in test.button if button.label == "Stop").click().run()
+    assert not test.exception
+    assert not any(button.label == "Stop" for button in test.button)

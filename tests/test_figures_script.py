@@ -1,0 +1,131 @@
+"""scripts/figures.py: every published file by name, true steps in every table, and what is missing said."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import finish
+from PIL import Image
+
+from modadd import preset
+from modadd.record import frame_steps
+from modadd.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = [
+    "overview_loss_ipr.png", "overview_phase_scatter.png", "overview.json", "full_training_para_origin.png",
+    "lineplot_in.png", "lineplot_out.png", "neuron_spectra.json", "phase_distribution.png",
+    "phase_relationship.png", "magnitude_distribution.png", "output_logits.png", "logits_interactive.json",
+    "lottery_mech_magnitude.png", "lottery_mech_phase.png", "lottery_beta_contour.png", "grokk_loss.json",
+    "grokk_acc.json", "grokk_abs_phase_diff.png", "grokk_avg_ipr.png", "grokk_memorization_accuracy.png",
+    "grokk_memorization_common_to_rare.png", "grokk_decoded_weights_dynamic.png", "grokk_epoch_data.json",
+    "phase_align_quad.png", "single_freq_quad.png", "phase_align_relu.png", "single_freq_relu.png",
+    "phase_align_approx1.png", "phase_align_approx2.png", "metadata.json", "grokk_loss.png", "grokk_acc.png",
+    "dft_heatmap_in.png", "dft_heatmap_out.png", "training_log.json",
+]  # fmt: skip
+
+
+def figures(*flags):
+    """(exit status, the JSON object or None, stderr) of the script."""
+    done = subprocess.run(
+        [sys.executable, "scripts/figures.py", *map(str, flags), "--json"], cwd=ROOT, capture_output=True, text=True
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The folder of p = 23, drawn from the atlas alone."""
+    out, cache = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("cache")
+    status, result, stderr = figures("--p", 23, "--out", out, "--cache", cache)
+    assert status == 0, stderr
+    assert result["moduli"][0]["seconds"] < 60
+    return out, cache
+
+
+def test_every_published_file_is_there_and_nothing_else(drawn):
+    names = {file.name for file in (drawn[0] / "p_023").iterdir()}
+    assert names == {f"p023_{name}" for name in PUBLISHED}
+    for file in (drawn[0] / "p_023").glob("*.png"):
+        with Image.open(file) as image:
+            image.verify()
+        assert min(image.size) > 300
+
+
+def test_tables_hold_true_steps(drawn, tmp_path):
+    record = Store(tmp_path).get(preset("grokking", 23).id)
+    table = lambda name: json.loads((drawn[0] / "p_023" / f"p023_{name}.json").read_text())  # noqa: E731
+    loss, epochs, meta = table("grokk_loss"), table("grokk_epoch_data"), table("metadata")
+    assert loss["step"] == record.steps.tolist()
+    assert loss["step"][-1] == record.step == meta["runs"]["grokking"]["summary"]["steps"]
+    assert loss["stage1_end"] == record.summary["stage1_end"]
+    assert epochs["steps"] == list(record.frame_steps)
+    assert sum(step <= epochs["stage1_end"] for step in epochs["steps"]) >= 5
+    assert len(epochs["grids"]) == len(epochs["steps"])
+    assert len(epochs["grids"][0]) == len(epochs["grids"][0][0]) == 23
+    assert set(meta["runs"]) == set(table("training_log")) == {
+        "standard", "grokking", "quad_random", "quad_single_freq", "relu_single_freq",
+    }  # fmt: skip
+    spectra = table("neuron_spectra")
+    assert spectra["frequencies"] == list(range(1, 12))
+    for neuron in spectra["neurons"]:
+        assert neuron["input"].index(max(neuron["input"])) + 1 == neuron["frequency"]
+    right = [
+        max(range(23), key=pair["logits"].__getitem__) == pair["correct"]
+        for pair in table("logits_interactive")["pairs"]
+    ]
+    assert all(right)
+
+
+def test_verify_passes_and_fails_when_a_file_is_gone(drawn):
+    out, cache = drawn
+    assert figures("--p", 23, "--out", out, "--cache", cache, "--verify")[0] == 0
+    gone = out / "p_023" / "p023_lineplot_in.png"
+    kept = gone.read_bytes()
+    gone.unlink()
+    status, result, stderr = figures("--p", 23, "--out", out, "--cache", cache, "--verify")
+    gone.write_bytes(kept)
+    assert status == 1
+    assert list(result["moduli"][0]["missing"]) == ["p023_lineplot_in.png"]
+    assert "p023_lineplot_in.png" in stderr
+
+
+def test_a_small_modulus_has_no_grokking_files(tmp_path):
+    shelf = Store(tmp_path / "cache", tmp_path / "atlas")
+    for name in ("standard", "quad_random", "quad_single_freq", "relu_single_freq"):
+        # A short stand-in for the preset's run: as if the preset had been stopped early.
+        run = preset(name, 7)
+        record = finish(preset(name, 7, epochs=60))
+        assert record.frame_steps[-1] in frame_steps(60)
+        shelf.put(type(record)(run, *(getattr(record, n) for n in (
+            "steps", "history", "frames", "frame_steps", "provenance"))))  # fmt: skip
+    shelf.close()
+    status, result, stderr = figures(
+        "--p", 7, "--out", tmp_path, "--cache", tmp_path / "cache", "--format", "png", "svg", "pdf"
+    )
+    assert status == 0, stderr
+    names = {file.name for file in (tmp_path / "p_007").iterdir()}
+    assert {f"p007_phase_relationship.{form}" for form in ("png", "svg", "pdf")} <= names
+    assert not any("grokk" in name for name in names)
+    assert len(result["moduli"][0]["not_applicable"]) == 7 * 3 + 3
+    assert "grokking starts at p = 19" in stderr
+
+
+def test_a_missing_run_is_named_with_its_remedy(tmp_path):
+    status, result, _ = figures("--p", 29, "--out", tmp_path, "--cache", tmp_path / "cache", "--atlas", tmp_path)
+    assert status == 1
+    why = result["moduli"][0]["missing"]["p029_grokk_acc.png"]
+    assert preset("grokking", 29).id in why
+    assert "scripts/precompute.py --p 29" in why
+    assert "p029_lottery_beta_contour.png" not in result["moduli"][0]["missing"]
+
+
+@pytest.mark.parametrize("flags", [("--p", 24), ("--p", 201), ()])
+def test_a_bad_modulus_is_one_sentence(tmp_path, flags):
+    status, result, stderr = figures(*flags, "--out", tmp_path, "--cache", tmp_path / "cache")
+    assert status == 2
+    assert result is None
+    assert stderr.count("\n") == 1
+    assert "Traceback" not in stderr

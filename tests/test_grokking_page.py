@@ -1,0 +1,202 @@
+"""The Grokking page: what it draws, what it says when something is missing, and the numbers behind it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import streamlit as st
+from conftest import SMALL, finish
+from streamlit.testing.v1 import AppTest
+from test_pages import ROOT, errors
+
+from modadd import data, measures, preset, ui
+from modadd.figures import grokking
+from modadd.runs import WARMUP
+from modadd.store import Store
+
+PAGE = "pages/12_Grokking.py"
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """Opens the page over an empty cache, with or without the atlas."""
+    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+    def open_page(atlas: bool = True, **query) -> AppTest:
+        if not atlas:
+            monkeypatch.setattr(ui.lab().store, "atlas", None)
+        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
+        test.switch_page(PAGE)
+        for name, value in query.items():
+            test.query_params[name] = value
+        return test.run()
+
+    yield open_page
+    ui.lab().close()
+    st.cache_resource.clear()
+
+
+@pytest.fixture(scope="module")
+def grokked(tmp_path_factory):
+    """The record of the atlas at p = 23."""
+    return Store(tmp_path_factory.mktemp("empty")).get(preset("grokking", 23).id)
+
+
+def said(test: AppTest) -> str:
+    return " ".join(element.value for element in (*test.markdown, *test.info, *test.caption))
+
+
+def test_the_atlas_is_drawn_with_its_stages(app):
+    test = app(p="23")
+    assert not test.exception
+    assert not errors(test)
+    assert len(test.get("vega_lite_chart")) == 21
+    assert f"{grokking.mirrored_share(preset('grokking', 23)):.1%}" in said(test)
+    assert len(test.get("download_button")) == 11
+
+
+def test_without_a_record_it_offers_to_train(app):
+    test = app(False, p="23")
+    assert not test.exception
+    assert "Train it" in {button.label for button in test.button}
+    assert not test.get("vega_lite_chart")
+
+
+def test_below_19_it_says_where_grokking_starts(app):
+    test = app(p="13")
+    assert not test.exception
+    assert "from p = 19 on" in said(test)
+
+
+@pytest.mark.parametrize("bad", ["p023-grokking-0000000000", "../../etc/passwd", "<b>x</b>"])
+def test_a_run_that_is_not_there_is_one_sentence_beside_the_preset(app, bad):
+    test = app(run=bad)
+    assert not test.exception
+    assert len(errors(test)) == 1
+    assert "showing the preset at p = 23 instead" in errors(test)[0]
+    assert "<b>" not in errors(test)[0].replace("\\<", "")
+    assert len(test.get("vega_lite_chart")) == 21
+
+
+def test_a_run_in_the_url_brings_its_modulus_and_the_slider_leaves_it(app):
+    run = replace(SMALL, epochs=200)
+    ui.lab().store.put(finish(run))
+    test = app(run=run.id)
+    assert not test.exception
+    assert not errors(test)
+    assert test.session_state["p"] == run.p
+    assert test.get("vega_lite_chart")
+    test.select_slider(key="p").set_value(23).run()
+    assert not test.exception
+    assert "run" not in test.query_params
+    assert len(test.get("vega_lite_chart")) == 21
+
+
+def test_a_run_on_all_pairs_has_nothing_to_generalise_to(app):
+    test = app(run=preset("standard", 23).id)
+    assert not test.exception
+    assert "trains on every pair" in said(test)
+
+
+def test_the_criterion_moves_the_boundary(app, grokked):
+    test = app(p="23")
+    test.slider(key="criterion").set_value(80).run()
+    assert not test.exception
+    for end, before in zip(measures.stages(grokked, 0.8), measures.stages(grokked), strict=True):
+        assert end < before
+        assert f"step {end:,}" in said(test)
+
+
+def test_a_criterion_that_is_never_met_is_called_not_reached(app, grokked):
+    assert np.nanmax(grokked.history["test_accuracy"]) < 1  # else choose another record for this test
+    test = app(p="23")
+    test.slider(key="criterion").set_value(100).run()
+    assert not test.exception
+    assert "not reached" in said(test)
+    assert next(button for button in test.button if "End of stage II" in button.label).disabled
+
+
+def test_buttons_jump_to_the_ends_of_the_stages(app, grokked):
+    test = app(p="23")
+    test.button(key="jump-End of stage I").click().run()
+    assert not test.exception
+    assert test.session_state["step"] == grokking.nearest(grokked, measures.stages(grokked)[0])
+
+
+def test_stages_cover_the_run_and_stop_at_what_was_not_reached(grokked):
+    last = int(grokked.steps[-1])
+    assert grokking.spans(grokked, (10, 20)) == {
+        "memorisation": (0, 10), "generalisation": (10, 20), "cleanup": (20, last),
+    }  # fmt: skip
+    assert grokking.spans(grokked, (10, None)) == {"memorisation": (0, 10), "generalisation": (10, last)}
+    assert grokking.spans(grokked, (None, 20)) == {"memorisation": (0, last)}
+    assert grokking.spans(grokked, (20, 10)) == {"memorisation": (0, 20), "cleanup": (20, last)}
+
+
+def test_held_out_accuracy_rises_only_after_memorisation(grokked):
+    end = measures.stages(grokked)[0]
+    early = grokked.steps <= end
+    assert np.nanmax(grokked.history["held_out_accuracy"][early]) < 0.1
+
+
+def test_the_plateau_is_the_mirrored_share(grokked):
+    share = grokking.mirrored_share(grokked.run)
+    h = grokked.history
+    np.testing.assert_allclose(
+        h["test_accuracy"], share * h["rare_accuracy"] + (1 - share) * h["held_out_accuracy"], atol=1e-6
+    )
+
+
+def test_the_probability_grid_is_the_right_way_round(grokked):
+    run, frame = grokked.run, grokked.frame(None, "probability")
+    rows = grokking.cells(frame, run).to_pydict()
+    train = data.train_mask(run)
+    for x, y, kind in zip(rows["x"], rows["y"], rows["kind"], strict=True):
+        assert (kind in ("common", "rare")) == train[x, y]
+        assert (kind in ("common", "mirrored")) == train[y, x]
+
+
+def test_forces_of_decay_alone_leave_nothing_to_the_gradient():
+    """A norm that only decays, by the rule of the optimiser, gives a gradient force of zero."""
+    run = replace(preset("grokking", 23), epochs=50)
+    record = finish(replace(SMALL, epochs=50))
+    lr = run.lr * np.minimum(np.arange(50) / WARMUP, 1)
+    norm = 3 * np.concatenate([[1], np.cumprod(1 - lr * run.weight_decay)])
+    record = replace(record, run=run, steps=np.arange(51), history=record.history | {"norm": norm})
+    pull = grokking.forces_on_norm(record)
+    np.testing.assert_allclose(pull["loss gradient"], 0, atol=1e-12)
+    assert (pull["weight decay"][pull["step"] >= WARMUP] < 0).all()
+    thin = np.array([0, 1, 2, 5, 12, 20, 33, 50])
+    thinned = replace(record, steps=thin, history=record.history | {"norm": norm[thin]})
+    pull = grokking.forces_on_norm(thinned)
+    assert np.abs(pull["loss gradient"]).max() < 0.05 * np.abs(pull["weight decay"]).max()
+    assert pull["steps"].sum() == 50
+
+
+def test_forces_add_up_to_the_change_of_the_norm(grokked):
+    pull = grokking.forces_on_norm(grokked)
+    norm = grokked.history["norm"].astype(float)
+    assert np.sum(pull["both"] * pull["steps"]) == pytest.approx(norm[-1] ** 2 - norm[0] ** 2, rel=1e-9)
+    np.testing.assert_allclose(pull["loss gradient"] + pull["weight decay"], pull["both"], atol=1e-12)
+
+
+def test_over_p_keeps_what_was_not_reached_as_missing(grokked):
+    one = grokked.summary
+    rows = grokking.over_p([one, one | {"p": 25, "stage2_end": None, "stop_reason": "epochs"}]).to_pylist()
+    assert rows[0]["gap ratio"] == pytest.approx(one["stage2_end"] / one["stage1_end"])
+    assert rows[0]["modulus"] == "prime"
+    assert rows[1]["modulus"] == "composite"
+    assert rows[1]["gap ratio"] is None
+    assert rows[1]["plateau stop"] is None
+    drawn = grokking.against_p(grokking.over_p([one, one | {"p": 25, "stage2_end": None}]), ["gap ratio"], "gap")
+    assert drawn.to_dict(validate=False)
+
+
+def test_large_moduli_are_drawn_as_pictures():
+    run = preset("grokking", 101)
+    n = 101 * 51
+    frame = {"correct": np.ones(n, bool), "probability": np.linspace(0, 1, n, dtype=np.float32)}
+    assert grokking.probability(frame, run).mark.type == "image"
+    assert grokking.panel(frame, run).mark.type == "image"

@@ -1,0 +1,166 @@
+"""Bets on winners, their scores, the flow beside training, and harmonics: on planted weights and small runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import EXACT, FLOAT32, HALF, finish
+from scipy.stats import binomtest
+
+from modadd import fourier, lottery, preset, theory
+from modadd.figures import flow, simulation
+from modadd.figures import lottery as figures
+
+P = 11
+
+
+@pytest.fixture(scope="module")
+def single():
+    """A short single-frequency run under x^2, SGD at its small preset rate, so that steps are nearly a flow."""
+    return finish(preset("quad_single_freq", P, d_mlp=20, epochs=600))
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    return finish(preset("quad_random", P, d_mlp=60, epochs=400, optimizer="sgd", lr=1.0))
+
+
+def test_the_start_is_drawn_again_from_the_run(mixed):
+    start = lottery.start(mixed)
+    assert start["alpha"].shape == (60, 5)
+    k = mixed.frames[0]["frequency"].astype(int) - 1
+    for name in lottery.NAMES:
+        np.testing.assert_allclose(start[name][np.arange(60), k], mixed.frames[0][name], rtol=2 * HALF, atol=1e-4)
+
+
+def test_a_start_that_is_not_the_run_s_is_read_from_the_first_frame(mixed):
+    other = replace(mixed, run=replace(mixed.run, seed=7))
+    start = lottery.start(other)
+    np.testing.assert_allclose(start["alpha"], lottery.start(mixed)["alpha"], rtol=0.01, atol=1e-5)
+    without = [{n: a for n, a in f.items() if n != "theta_hat"} for f in other.frames]
+    assert lottery.start(replace(other, frames=tuple(without))) is None
+    assert lottery.start(replace(mixed, frames=mixed.frames[1:], frame_steps=mixed.frame_steps[1:])) is None
+
+
+def test_a_bet_that_is_always_right_scores_one_and_chance_scores_chance():
+    winner_M = np.array([1, 2, 3, 4, 5] * 40)
+    right = lottery.score(winner_M, winner_M)
+    assert (right["hits"], right["n"], right["rate"], right["high"]) == (200, 200, 1.0, pytest.approx(1, rel=EXACT))
+    assert 0.97 < right["low"] < 1
+    blind = lottery.score(np.full(200, 2), winner_M)
+    assert blind["low"] < blind["rate"] == 0.2 < blind["high"]
+
+
+def test_scores_take_every_frame_at_once():
+    winner_SM = np.array([[1, 1, 2], [1, 2, 2]])
+    assert lottery.score(np.array([1, 2, 2]), winner_SM)["hits"].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 10), (90, 512), (512, 512)])
+def test_the_interval_is_wilson_s(hits, n):
+    expected = binomtest(hits, n).proportion_ci(0.95, "wilson")
+    assert lottery.interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_the_confusion_counts_each_neuron_once():
+    count = lottery.confusion(np.array([1, 1, 3]), np.array([1, 2, 3], np.uint8), 3)
+    assert count.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_an_activation_without_a_flow_has_no_race(mixed):
+    start = lottery.start(mixed)
+    assert list(lottery.bets(start, P, "gelu")) == ["phase", "magnitude", "drive"]
+    assert set(lottery.bets(start, P, "quad")) == set(theory.RULES_TEX)
+
+
+def test_the_leader_is_settled_where_it_last_took_over():
+    alpha_SK = np.array([[2, 1], [1, 2], [2, 1], [1, 2], [1, 3]])
+    assert lottery.settled(alpha_SK) == 3
+    assert lottery.settled(alpha_SK[3:]) == 0
+
+
+def test_the_flow_follows_training_and_its_errors_start_at_rounding(single):
+    path = lottery.paths(single)
+    assert path["z0"].shape == (4, 20)
+    first = lottery.flow_errors(path, 0)
+    assert max(first["alpha"].max(), first["beta"].max()) < HALF
+    assert lottery.flow_errors(path)["beta"].max() < 0.005
+    np.testing.assert_allclose(np.abs(path["D_SM"][0]), np.abs(fourier.wrap(path["D_SM"][0])), rtol=FLOAT32)
+
+
+def test_where_no_flow_applies_the_paths_are_still_there(mixed):
+    assert "z0" not in lottery.paths(mixed)
+    assert "all frequencies at once" in lottery.no_flow(mixed.run)
+    assert "adamw" in lottery.no_flow(preset("standard", 23))
+    assert "gelu" in lottery.no_flow(replace(mixed.run, activation="gelu"))
+    assert "held back" in lottery.no_flow(preset("quad_single_freq", 23, frac_train=0.5))
+    assert lottery.no_flow(preset("relu_single_freq", 23)) is None
+
+
+def test_multiples_of_a_frequency_fold_into_the_real_ones():
+    assert lottery.fold(3, [1, 4, 8], 23).tolist() == [3, 11, 1]
+    assert lottery.fold(3, [3], 9).tolist() == [0]
+
+
+def test_leakage_reads_planted_harmonics(single):
+    p, k, amplitude_K = 11, 2, np.array([0.0, 1.0, 0.0, 0.05, 0.2])  # 3k folds to 5, 5k to 1, 2k to 4
+    row = fourier.dft(fourier.from_cosines(amplitude_K[None], np.zeros((1, 5))))
+    frame = {"theta_hat": row, "xi_hat": row, "frequency": np.array([k], np.uint8)}
+    leak = lottery.leakage(replace(single, run=preset("standard", p), frames=(frame,), frame_steps=(0,)))
+    got = [leak[place][1][0] for place in (("input", 3), ("input", 5), ("output", 2), ("output", 3))]
+    assert got == pytest.approx([0.2, 0, 0.05, 0.2], abs=1e-9)
+
+
+def test_every_figure_is_a_specification_without_streamlit(single, mixed):
+    path, leak = lottery.paths(single), lottery.leakage(single)
+    start, last = lottery.start(mixed), mixed.frames[-1]["frequency"]
+    race, scores = mixed.race(0), {"race": lottery.score(last, mixed.series("frequency")[1])}
+    case = simulation.pair("relu", P, 0.02, 1.0, 0.02, 0.5, 500, 1.0)
+    charts = [
+        *(flow.trajectories(path, 3, what, 100) for what in ("phases", "magnitudes")),
+        flow.errors(path, 3), flow.leakage(leak, 100), flow.portrait(single.run, path, 100),
+        flow.aligned(path["step_S"], path["alpha_SM"][:, 0], np.array([3.0, 1e4, np.inf]), 0.1, True),
+        *(figures.race(race, what, 1, 100, True, True) for what in ("alpha", "beta", "D")),
+        figures.hit_rates(mixed.series("frequency")[0], scores, 0.2, 100), figures.contour(P),
+        figures.confusion(lottery.confusion(last, last, 5)), figures.contour(P, figures.placed(start, last)),
+        *(simulation.curves(case, what, 50) for what in ("phases", "magnitudes")), simulation.phasors(case, 50),
+    ]  # fmt: skip
+    for chart in charts:
+        assert "encoding" in str(chart.to_dict(validate=True))
+
+
+def test_a_pair_ends_before_its_weights_are_large():
+    case = simulation.pair("quad", 3, 0.02, 0.0, 0.02, 0.0, 20_000, 1.0)
+    assert case["step_S"][-1] < 20_000
+    assert max(case["alpha_S"].max(), case["beta_S"].max()) <= 1
+
+
+@pytest.mark.parametrize("activation", ["quad", "relu"])
+def test_the_simulated_race_is_won_by_the_one_it_is_bet_on(activation):
+    for seed in range(5):
+        race = simulation.random_race(activation, P, 0.1, seed)
+        bet = lottery.bets(race["start"], P, activation, 10.0)["race"][0]
+        assert race["alpha_SK"][-1].argmax() + 1 == bet
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4, 5])  # none of those on which lottery.FINISH was chosen
+@pytest.mark.parametrize(
+    ("name", "changes", "least"),
+    [("quad_random", {"optimizer": "sgd", "lr": 1.0, "epochs": 6000}, 0.85), ("standard", {}, 0.55)],
+)
+def test_the_race_foretells_the_winners_of_training(name, changes, least, seed):
+    record = finish(preset(name, 23, seed=seed, **changes))
+    start, winner_M = lottery.start(record), record.frames[-1]["frequency"]
+    bets = lottery.bets(start, 23, record.run.activation)
+    rate = {rule: lottery.score(bet, winner_M)["rate"] for rule, bet in bets.items()}
+    assert rate["race"] >= least
+    assert 1 / 11 < rate["phase"] < min(rate["magnitude"], rate["drive"]) < rate["race"]
+
+
+@pytest.mark.slow
+def test_the_flow_is_the_training_of_every_neuron():
+    path = lottery.paths(finish(preset("quad_single_freq", 23)))
+    assert lottery.flow_errors(path)["beta"].max() < 0.005  # 0.27 %
+    path = lottery.paths(finish(preset("relu_single_freq", 23)))
+    assert np.median(lottery.flow_errors(path)["beta"]) < 0.05  # 3.4 %

@@ -1,0 +1,273 @@
+"""Weights, Phases, Logits and Surgery, run in-process: atlas, empty cache, missing runs, imported and bad ids."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from conftest import SMALL, finish
+from streamlit.testing.v1 import AppTest
+
+from modadd import fourier, preset, ui
+from modadd.figures import logits, phases, weights
+from modadd.store import ATLAS, Store
+
+ROOT = Path(__file__).resolve().parents[1]
+COARSE = 0.04  # spectra of compact records keep five binary digits
+CHARTS = {"pages/4_Weights.py": 11, "pages/5_Phases.py": 10, "pages/6_Logits.py": 5, "pages/7_Surgery.py": 5}
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """Opens a page over an empty cache, with or without the atlas."""
+    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+    def open_page(page: str, atlas: bool = True, **query) -> AppTest:
+        if not atlas:
+            monkeypatch.setattr(ui.lab().store, "atlas", None)
+        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
+        test.switch_page(page)
+        for name, value in query.items():
+            test.query_params[name] = value
+        return test.run()
+
+    yield open_page
+    ui.lab().close()
+    st.cache_resource.clear()
+
+
+def charts(test: AppTest) -> list:
+    return test.get("vega_lite_chart")
+
+
+def click(test: AppTest, label: str) -> AppTest:
+    next(button for button in test.button if button.label == label).click()
+    return test.run()
+
+
+@pytest.mark.parametrize("page", CHARTS)
+def test_a_page_draws_the_atlas(app, page):
+    test = app(page, p="23")
+    assert not test.exception
+    assert not test.error
+    assert len(charts(test)) == CHARTS[page]
+    assert len(test.get("download_button")) == CHARTS[page]
+
+
+@pytest.mark.parametrize("page", CHARTS)
+def test_an_empty_cache_is_an_offer_to_train(app, page):
+    test = app(page, atlas=False)
+    assert not test.exception
+    assert not charts(test)
+    assert "Train it" in {button.label for button in test.button}
+
+
+@pytest.mark.parametrize("page", CHARTS)
+def test_a_modulus_without_a_record_is_an_offer_to_train(app, page):
+    test = app(page, atlas=False, p="29")
+    assert not test.exception
+    assert any("It would take about" in text.value for text in test.info)
+
+
+@pytest.mark.parametrize("page", CHARTS)
+@pytest.mark.parametrize("p", [3, 97])
+def test_a_compact_record_is_drawn_as_far_as_it_goes(app, page, p):
+    if ui.lab().store.where(preset("standard", p).id) is None:
+        pytest.skip(f"the atlas does not hold p = {p}")
+    test = app(page, p=str(p))
+    assert not test.exception
+    assert not test.error
+    assert charts(test)
+    for step in test.select_slider(key="step").options[:1] + test.select_slider(key="step").options[3:4]:
+        test.select_slider(key="step").set_value(int(step.replace(",", ""))).run()
+        assert not test.exception
+
+
+@pytest.mark.parametrize("page", CHARTS)
+@pytest.mark.parametrize("bad", ["p023-standard-0000000000", "../../etc/passwd", "<script>", "x" * 5000])
+def test_a_run_id_that_is_not_here_is_one_sentence_and_the_page_goes_on(app, page, bad):
+    test = app(page, p="23", run=bad)
+    assert not test.exception
+    assert len(test.error) == 1
+    assert "No run called" in test.error[0].value
+    assert len(test.error[0].value) < 300
+    assert len(charts(test)) == CHARTS[page]
+
+
+@pytest.mark.parametrize("page", CHARTS)
+@pytest.mark.parametrize("name", ["grokking", "quad_single_freq"])
+def test_any_run_opens_by_its_id_and_can_be_left(app, page, name):
+    test = app(page, p="29", run=preset(name, 23).id)
+    assert not test.exception
+    assert not test.error
+    assert len(charts(test)) >= CHARTS[page]
+    click(test, "Back to the presets")
+    assert "run" not in test.query_params
+    assert not test.exception
+    assert test.selectbox(key="chosen_preset").value == "standard"
+
+
+@pytest.mark.parametrize("page", CHARTS)
+def test_a_custom_run_with_few_neurons_opens(app, page):
+    ui.lab().store.put(finish(SMALL))
+    test = app(page, p="7", run=SMALL.id)
+    assert not test.exception
+    assert not test.error
+    assert len(charts(test)) >= 5
+
+
+@pytest.mark.parametrize("page", CHARTS)
+def test_a_record_without_weights_is_drawn_as_far_as_it_goes(app, page):
+    from dataclasses import replace
+
+    record = finish(SMALL)
+    frames = tuple({n: a for n, a in frame.items() if n not in ("theta", "xi")} for frame in record.frames)
+    ui.lab().store.put(replace(record, frames=frames, state=None))
+    test = app(page, p="7", run=SMALL.id)
+    assert not test.exception
+    assert not test.error
+    assert charts(test)
+
+
+@pytest.mark.parametrize("page", ["pages/4_Weights.py", "pages/5_Phases.py"])
+def test_the_player_moves_the_charts(app, page):
+    test = app(page, p="23")
+    before = [chart.proto.SerializeToString() for chart in charts(test)]
+    test.select_slider(key="step").set_value(0).run()
+    assert not test.exception
+    after = [chart.proto.SerializeToString() for chart in charts(test)]
+    assert sum(a != b for a, b in zip(before, after, strict=False)) >= 8
+
+
+def test_neurons_beyond_the_kept_spectra_are_shown_where_weights_are(app):
+    test = app("pages/4_Weights.py", p="23")
+    test.select_slider(key="step").set_value(0).run()
+    test.text_input(key="typed_neurons").set_value("3, 100-104").run()
+    assert not test.exception
+    assert any("at some steps only: shown is step 5,000" in text.value for text in test.caption)
+    test.text_input(key="typed_neurons").set_value("every second").run()
+    assert any("numbers and ranges" in text.value for text in test.error)
+    test.text_input(key="typed_neurons").set_value("600").run()
+    assert not test.exception
+    assert any("None of these neurons" in text.value for text in test.info)
+    test.number_input(key="inspected").set_value(511).run()
+    assert not test.exception
+
+
+def test_a_neuron_without_spectra_races_with_its_leader_only(app):
+    test = app("pages/5_Phases.py", p="23")
+    test.number_input(key="raced").set_value(400).run()
+    assert not test.exception
+    assert any("every frequency of few neurons" in text.value for text in test.caption)
+    assert len(charts(test)) == CHARTS["pages/5_Phases.py"]
+
+
+def test_any_pair_and_any_row_can_be_asked(app):
+    test = app("pages/6_Logits.py", p="23")
+    test.number_input(key="row-x-23").set_value(5)
+    test.number_input(key=f"pair-x-{preset('standard', 23).id}").set_value(22)
+    test.number_input(key=f"pair-y-{preset('standard', 23).id}").set_value(22).run()
+    assert not test.exception
+    assert any("22 + 22 = 21, says the network" in text.value for text in test.markdown)
+
+
+def test_operations_add_up_and_are_undone(app):
+    test = app("pages/7_Surgery.py", p="23")
+    accuracy = lambda: next(m.value for m in test.metric if m.label == "accuracy, all sums")  # noqa: E731
+    assert accuracy() == "100.0%"
+    test.selectbox(key="operation").set_value("shuffle ψ alone").run()
+    click(test, "Operate")
+    assert not test.exception
+    assert float(accuracy().rstrip("%")) < 20
+    test.selectbox(key="operation").set_value("equalise magnitudes").run()
+    click(test, "Operate")
+    assert len(test.dataframe[0].value) == 3
+    click(test, "Undo")
+    assert len(test.dataframe[0].value) == 2
+    click(test, "Start over")
+    assert accuracy() == "100.0%"
+    assert not test.exception
+
+
+@pytest.mark.parametrize("text", ["", " ", "a", "1-", "-3", "1;2", "5-3"])
+def test_what_is_no_list_of_neurons_is_none(text):
+    assert weights.parse(text) is None
+
+
+def test_a_list_of_neurons_is_read_and_bounded():
+    assert weights.parse("0, 5, 17-19") == [0, 5, 17, 18, 19]
+    assert len(weights.parse("0-999999")) == 60
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("runs"), ATLAS)
+    yield store.get(preset("standard", 23).id)
+    store.close()
+
+
+def test_the_best_cosine_of_a_planted_one_is_itself():
+    row = 1.7 * np.cos(2 * np.pi * 3 * np.arange(7) / 7 + 0.3)
+    found = weights.best_cosine(fourier.dft(row[None])[0])
+    assert found["k"] == 3
+    assert found["magnitude"] == pytest.approx(1.7)
+    assert found["phase"] == pytest.approx(0.3)
+    assert found["r2"] == pytest.approx(1)
+    assert weights.best_cosine(np.zeros(7))["r2"] is None
+
+
+def test_the_leader_of_a_race_is_the_same_in_the_tables_and_in_the_spectra(record):
+    whole, leader = record.race(7), phases.leader_race(record, 7)
+    both = np.isin(leader["step_S"], whole["step_S"])
+    leader = {name: column[both] for name, column in leader.items()}
+    winner, rows = whole["alpha_SK"].argmax(1), np.arange(len(whole["step_S"]))
+    np.testing.assert_array_equal(leader["alpha_SK"].argmax(1), winner)
+    np.testing.assert_allclose(leader["alpha_SK"].max(1), whole["alpha_SK"][rows, winner], rtol=COARSE)
+    np.testing.assert_allclose(leader["beta_SK"][rows, winner], whole["beta_SK"][rows, winner], rtol=2 * COARSE)
+    assert len(phases.race_table(leader)) == len(rows)
+    assert phases.leader_race(record, 10_000) is None
+
+
+@pytest.mark.parametrize("by", weights.SORTS)
+def test_sorting_keeps_every_neuron(record, by):
+    frame = record.frame()
+    chosen = weights.choose(frame, [9, 4, 70, 2])
+    order = weights.order(weights.coefficients(frame, chosen), chosen, by)
+    assert sorted(order) == [0, 1, 2, 3]
+    if by == "neuron":
+        assert chosen[order].tolist() == [2, 4, 9, 70]
+
+
+def test_spectra_and_weights_tell_the_same(record):
+    held = record.frame()
+    kept = {name: value for name, value in held.items() if name not in ("theta", "xi")}
+    chosen = np.array([0, 3, 11])
+    for layer in weights.LAYERS:
+        one, other = (weights.coefficients(frame, chosen)[layer] for frame in (held, kept))
+        np.testing.assert_allclose(one, other, rtol=COARSE, atol=2e-3)
+
+
+def test_the_stack_and_the_table_of_votes_sum_to_the_bars(record):
+    from modadd import surgery
+
+    votes = surgery.votes(surgery.network(record.frame(), record.run), 3, 7)
+    rows = logits.pair_table(votes.sum(0), 3, 7, 1.0)
+    assert rows["kind"].to_pylist().count("right answer x + y") == 1
+    assert rows["kind"].to_pylist().count("ghosts 2x and 2y") == 2
+    by_answer = np.array(logits.split_table(votes)["value"]).reshape(11, 23).sum(0)
+    np.testing.assert_allclose(by_answer, rows["value"], atol=1e-9)
+
+
+def test_random_phases_are_as_uneven_as_expected():
+    rng = np.random.default_rng(0)
+    lengths = abs(np.exp(1j * rng.uniform(-np.pi, np.pi, (4000, 30))).mean(1))
+    assert lengths.mean() == pytest.approx(phases.expected(30), rel=0.03)
+
+
+def test_every_chart_is_made_without_streamlit(record):
+    frame, K = record.frame(), record.run.K
+    for chart in (phases.scatter(frame, K, 3), phases.ring(frame, 2, 4), phases.evenness(frame, K, 1),
+                  phases.violins(frame), phases.counts(frame)):  # fmt: skip
+        assert chart.to_dict(validate=False)["height"]
