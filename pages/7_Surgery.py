@@ -134,8 +134,8 @@ def operating_table(run, at: int, net: surgery.Network):
             wrong = round((1 - outcome.accuracy["all"]) * run.p**2)
             show(
                 f"{title}: {wrong:,} of {run.p**2:,} sums wrong",
-                "Full colour: the right answer. Look for stripes: sums of equal x − y fail together, because the vote of "
-                "a frequency is as loud as cos²(w(x − y)/2).",
+                "Full colour: the right answer. Look for stripes: sums of equal x − y fail together, because the vote "
+                "of a frequency is as loud as cos²(w(x − y)/2).",
                 grids.accuracy({"correct": outcome.correct}, run, 360),
                 f"grid-{title.lower()}",
                 lambda outcome=outcome: figures.correct_table(data.grid(outcome.correct, run.p)),
@@ -148,8 +148,8 @@ def try_activations(run, at: int, net: surgery.Network):
     st.subheader("Any even function will do")
     st.markdown(
         "A product of two cosines needs a function with an even part: only that makes the sum of two waves beat at "
-        "x + y. So a trained network should survive |x| and x² in place of its own activation and die of x and x³. Functions "
-        "that are neither may go either way: what is odd in them is noise to the vote."
+        "x + y. So a trained network should survive |x| and x² in place of its own activation and die of x and x³. "
+        "What is neither may go either way: its odd part is noise to the vote."
     )
     small = len(data.labels(run.p)) * net.theta_MP.size < 1e9
     if st.toggle("Try every activation", small, key=f"swaps-{run.p}"):
