@@ -76,6 +76,8 @@ class Lab:
         if run.precision == "tf32" and device == "cpu":
             raise ValueError("precision tf32 needs a CUDA device: choose fp32")
         with self._changed:
+            if self._closed:
+                raise RuntimeError("the lab is closed: it takes no more runs")
             job = self._jobs.get(run.id)
             if job is not None and job.active:
                 return job

@@ -107,6 +107,10 @@ class Store:
         self.folder.chmod(0o700)
         try:
             self._cache = self._open()
+            (sound,) = self._cache._sql("PRAGMA quick_check(1)").fetchone()
+            if sound != "ok":
+                self._cache.close()
+                raise sqlite3.DatabaseError(sound)
         except sqlite3.OperationalError:
             raise  # busy, full or read-only: the index itself may be sound
         except sqlite3.DatabaseError:
@@ -129,7 +133,7 @@ class Store:
         """Put every intact record file that the index lacks back into it; returns how many."""
         known, found = set(self._keys()), 0
         kept = {file for run_id in known if (file := self._file(run_id))}
-        for file in self.folder.rglob("*.val"):
+        for file in sorted(self.folder.rglob("*.val")):  # listed first: what is put back is a new file
             if file in kept:
                 continue
             with contextlib.suppress(ValueError, OSError):

@@ -170,9 +170,9 @@ def _lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[
     def update(member: _Member, extra=()) -> Update:
         return Update(member.snapshot(extra), member.snapshot, lambda: net.state(member.e))
 
-    def finish(member: _Member, reason: str, here_EC=None):
+    def finish(member: _Member, reason: str, here_EC=None, at: int | None = None):
         # Fixed here and now: other members of the group may go on.
-        member.reason, member.end = reason, net.step
+        member.reason, member.end = reason, net.step if at is None else at
         if here_EC is not None:
             member.history[net.step] = here_EC[member.e]
             member.read = net.step + 1
@@ -215,8 +215,10 @@ def _lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[
         for member in running:
             member.history[start:stop] = rows_ETC[member.e]
             member.read = stop
-            if not np.isfinite(member.history[stop - 1, TRAIN_LOSS]):
-                finish(member, "diverged")
+            if lost := np.flatnonzero(~np.isfinite(rows_ETC[member.e, :, TRAIN_LOSS])).tolist():
+                # It ends with the first loss that is no number, however many steps ran on from there.
+                member.read = start + lost[0] + 1
+                finish(member, "diverged", at=start + lost[0])
         if len(finals) == len(members):
             yield updates()
             return

@@ -358,7 +358,6 @@ def test_a_broken_index_is_rebuilt_from_the_files(store, record, reopen):
     assert (store.folder / "damaged-cache.db").read_bytes().startswith(b"this was")
 
 
-@pytest.mark.xfail(strict=True, reason="damage beyond the first pages is met by the first query, not on opening")
 def test_an_index_with_a_torn_page_is_rebuilt_too(store, brief, reopen):
     ids = set()
     for seed in range(8):

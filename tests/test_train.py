@@ -451,7 +451,6 @@ def test_a_run_that_diverges_at_its_very_end_says_so():
     assert finish(replace(WILD, epochs=int(lost))).provenance["stop_reason"] == "diverged"
 
 
-@pytest.mark.xfail(strict=True, reason="the end of a diverging run is the end of the chunk in which it was lost")
 def test_a_diverging_run_ends_where_its_loss_does_however_often_one_looks():
     run = replace(WILD, lr=1.7)
     seldom, often = finish(run), checkpoints(run)[-1]

@@ -37,7 +37,7 @@ def accuracy(frame: Frame, run: Run, height: int = 330) -> alt.Chart:
             ),
             opacity=alt.Opacity(
                 "answer:O", scale=alt.Scale(domain=["right", "wrong"], range=[1, PALE]),
-                legend=alt.Legend(orient="top", title=None),
+                legend=alt.Legend(orient="top", title=None, symbolFillColor=COLOURS["others"]),
             ),
             tooltip=tips(x="x", y="y", kind="pair", answer="answer"),
         )
