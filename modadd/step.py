@@ -41,6 +41,7 @@ class Step:
         self.total_G = torch.tensor(counts_NG.sum(0), **like)
         self.train_N1 = self.count_NG[:, :1] / self.total_G[0]
         self.label_N = torch.tensor(labels(self.p), device=device)
+        self.label_N1 = self.label_N[:, None]
         self.row_N = torch.arange(self.N, device=device)
         self.right_NP = torch.zeros(self.N, self.p, **like)
         self.right_NP[self.row_N, self.label_N] = 1
@@ -93,7 +94,7 @@ class Step:
         logits = self.forward(theta_PM, xi_MP)
         correct = logits.argmax(1) == self.label_N
         torch.log_softmax(logits, 1, out=self.g_NP)
-        loss = -self.g_NP[self.row_N, self.label_N]
+        loss = self.g_NP.gather(1, self.label_N1)[:, 0].neg_()
         both_2N = torch.stack((loss, correct.to(loss.dtype)))
         return torch.div(torch.mm(both_2N, self.count_NG), self.total_G, out=out if out is None else out.view(2, -1))
 
