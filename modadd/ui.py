@@ -15,7 +15,7 @@ from altair.utils import schemapi
 
 from .lab import Job, Lab
 from .record import Record
-from .runs import P_MAX, P_MIN, Run, check_p
+from .runs import P_MAX, P_MIN, Run, check_p, preset
 from .store import Damaged, Store, default_folder
 
 TICK = 0.5  # seconds between two looks at a live run
@@ -130,8 +130,9 @@ alt.data_transformers.enable("by_name")
 schemapi.disable_debug_mode()  # a schema check of every mark costs more than drawing it
 
 
-def draw(chart: alt.TopLevelMixin, key: str, says: str):
-    """Show a chart; `key` keeps its place on the page between updates, `says` is its alt text."""
+def draw(chart: alt.TopLevelMixin, key: str, says: str, pick=None):
+    """Show a chart; `key` keeps its place on the page between updates, `says` is its alt text;
+    `pick` is called on a click."""
     _drawing.datasets = {}
     try:
         spec = chart.to_dict(validate=False)
@@ -139,7 +140,7 @@ def draw(chart: alt.TopLevelMixin, key: str, says: str):
     finally:
         _drawing.datasets = None
     with st.container(key=f"chart-{key}"):
-        st.vega_lite_chart(None, spec, key=key, width="stretch", alt=says)
+        st.vega_lite_chart(None, spec, key=key, width="stretch", alt=says, on_select=pick or "ignore")
 
 
 def offer(run: Run, key: str):
@@ -315,3 +316,39 @@ def csv(log) -> bytes:
     buffer = io.BytesIO()
     arrow_csv.write_csv(log, buffer)
     return buffer.getvalue()
+
+
+def choose_run(p: int, names: list[str]) -> Record:
+    """The record of the run in the URL, else of a preset; where there is none, offer to train it and stop."""
+    if asked := st.query_params.get("run"):
+        found = find(asked)
+        if found.record is not None and found.record.frames:
+            back, line = st.columns([1, 3], vertical_alignment="center")
+            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
+            line.caption(f"Run {found.record.run.id}, step {found.record.step:,}{', training' if found.live else ''}.")
+            return found.record
+        st.error(f"No run called {plain(asked)} with anything to draw is here; showing a preset instead.")
+        del st.query_params["run"]
+    run = preset(st.selectbox("Run", names, key="chosen_preset", persist_state="session"), p)
+    record = find(run.id).record
+    if record is None or not record.frames:
+        offer(run, key=f"train-{run.preset}")
+        st.stop()
+    return record
+
+
+def show(title: str, look_for: str, chart, key: str, rows, says: str, pick=None):
+    """A chart under its title, what to look for in it, and its data as CSV; `pick` is called on a click."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{title}**", width="stretch")
+        st.download_button(
+            "CSV",
+            lambda: csv(rows()),
+            f"{key}.csv",
+            "text/csv",
+            key=f"csv-{key}",
+            on_click="ignore",
+            type="tertiary",
+        )
+    draw(chart, key, says, pick)
+    st.caption(look_for)

@@ -2,54 +2,11 @@
 
 import streamlit as st
 
-from modadd import Record, preset, ui
+from modadd import ui
 from modadd.figures import weights
 from modadd.runs import presets_at
 
 p = ui.page("Weights")
-
-
-def choose_run(names: list[str]) -> Record:
-    """The record of the run in the URL, else of a preset; where there is none, offer to train it and stop."""
-    if asked := st.query_params.get("run"):
-        found = ui.find(asked)
-        if found.record is not None and found.record.frames:
-            back, line = st.columns([1, 3], vertical_alignment="center")
-            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
-            line.caption(f"Run {found.record.run.id}, step {found.record.step:,}{', training' if found.live else ''}.")
-            return found.record
-        st.error(f"No run called {ui.plain(asked)} with anything to draw is here; showing a preset instead.")
-        del st.query_params["run"]
-    run = preset(st.selectbox("Run", names, key="chosen_preset", persist_state="session"), p)
-    record = ui.find(run.id).record
-    if record is None or not record.frames:
-        ui.offer(run, key=f"train-{run.preset}")
-        st.stop()
-    return record
-
-
-def show(title: str, look_for: str, chart, key: str, rows, says: str, pick=None):
-    """A chart under its title, what to look for in it, and its data as CSV; `pick` is called on a click."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{title}**", width="stretch")
-        st.download_button(
-            "CSV",
-            lambda: ui.csv(rows()),
-            f"{key}.csv",
-            "text/csv",
-            key=f"csv-{key}",
-            on_click="ignore",
-            type="tertiary",
-        )
-    if pick is None:
-        ui.draw(chart, key, says)
-    else:
-        ui._drawing.datasets = {}
-        spec = chart.to_dict(validate=False) | {"datasets": ui._drawing.datasets}
-        ui._drawing.datasets = None
-        with st.container(key=f"chart-{key}"):
-            st.vega_lite_chart(None, spec, key=key, width="stretch", alt=says, on_select=pick)
-    st.caption(look_for)
 
 
 def inspect_row():
@@ -66,7 +23,7 @@ st.markdown(
     "$\\xi_m[j] \\approx \\beta\\cos(w_k j + \\psi)$ with $w_k = 2\\pi k / p$. Rows with several bright modes, or "
     "layers that peak at different frequencies, would refute it."
 )
-record = choose_run(presets_at(p))
+record = ui.choose_run(p, presets_at(p))
 run, step = record.run, ui.player([record])
 typed = st.text_input(
     "Neurons", key="typed_neurons", placeholder="20, one a frequency in turn; or numbers such as 0, 5, 17-25"
@@ -89,7 +46,7 @@ neurons, coef = neurons[sort], {layer: rows[sort] for layer, rows in coef.items(
 st.subheader(f"Spectra at step {at:,}")
 for column, layer in zip(st.columns(2), weights.LAYERS, strict=True):
     with column:
-        show(
+        ui.show(
             f"{layer.capitalize()} layer",
             "A row is a neuron, a column a Fourier mode. Look for one bright cos/sin pair a row, at the same place in "
             "both layers." + (" Click a row to inspect its neuron below." if layer == "input" else ""),
@@ -117,7 +74,7 @@ for number, neuron in enumerate(fitted):
     for column, layer in zip(st.columns(2), weights.LAYERS, strict=True):
         fit = best[layer][place]
         with column:
-            show(
+            ui.show(
                 f"Neuron {neuron}, {layer}: k = {fit['k']}, R² = {ui.number(fit['r2'], '.3f')}",
                 "Dots: the weights. Dashed: the one cosine nearest to them. R² = 1 is a perfect cosine; what is "
                 "missing sits in harmonics, or training is not done.",
@@ -139,7 +96,7 @@ if not len(one["input"]):
     st.stop()
 found = {layer: weights.best_cosine(one[layer][0]) for layer in weights.LAYERS}
 k = st.number_input("Frequency k of the circle", 1, run.K, found["input"]["k"], key=f"circle-{run.p}-{neuron}-{at}")
-show(
+ui.show(
     f"Spectrum of neuron {neuron} at step {at:,}",
     "One tall pair of bars, both at the same k: the neuron has chosen. Several of similar height: it has not yet.",
     weights.spectrum(one, 0),
@@ -150,7 +107,7 @@ show(
 for column, layer in zip(st.columns(2), weights.LAYERS, strict=True):
     with column:
         row = found[layer]["row"]
-        show(
+        ui.show(
             f"{layer.capitalize()} weights on the circle of residues, k = {k}",
             "Residue j stands at angle 2πkj/p; a positive weight pushes it outward, a negative one inward, more weight "
             "makes it larger. At the neuron's own k the dots form one smooth bulge; at any other k they scatter.",

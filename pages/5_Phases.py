@@ -3,54 +3,11 @@
 import numpy as np
 import streamlit as st
 
-from modadd import Record, preset, ui
+from modadd import ui
 from modadd.figures import neurons, phases
 from modadd.runs import presets_at
 
 p = ui.page("Phases")
-
-
-def choose_run(names: list[str]) -> Record:
-    """The record of the run in the URL, else of a preset; where there is none, offer to train it and stop."""
-    if asked := st.query_params.get("run"):
-        found = ui.find(asked)
-        if found.record is not None and found.record.frames:
-            back, line = st.columns([1, 3], vertical_alignment="center")
-            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
-            line.caption(f"Run {found.record.run.id}, step {found.record.step:,}{', training' if found.live else ''}.")
-            return found.record
-        st.error(f"No run called {ui.plain(asked)} with anything to draw is here; showing a preset instead.")
-        del st.query_params["run"]
-    run = preset(st.selectbox("Run", names, key="chosen_preset", persist_state="session"), p)
-    record = ui.find(run.id).record
-    if record is None or not record.frames:
-        ui.offer(run, key=f"train-{run.preset}")
-        st.stop()
-    return record
-
-
-def show(title: str, look_for: str, chart, key: str, rows, says: str, pick=None):
-    """A chart under its title, what to look for in it, and its data as CSV; `pick` is called on a click."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{title}**", width="stretch")
-        st.download_button(
-            "CSV",
-            lambda: ui.csv(rows()),
-            f"{key}.csv",
-            "text/csv",
-            key=f"csv-{key}",
-            on_click="ignore",
-            type="tertiary",
-        )
-    if pick is None:
-        ui.draw(chart, key, says)
-    else:
-        ui._drawing.datasets = {}
-        spec = chart.to_dict(validate=False) | {"datasets": ui._drawing.datasets}
-        ui._drawing.datasets = None
-        with st.container(key=f"chart-{key}"):
-            st.vega_lite_chart(None, spec, key=key, width="stretch", alt=says, on_select=pick)
-    st.caption(look_for)
 
 
 def open_race():
@@ -66,7 +23,7 @@ st.markdown(
     "spread around the circle, so that everything that depends on φ cancels in the sum and only the vote is left. "
     "Dots off the line, or phases that bunch up, would refute it."
 )
-record = choose_run(presets_at(p))
+record = ui.choose_run(p, presets_at(p))
 run, step = record.run, ui.player([record])
 frame = record.frame(step)
 held = len(frame["phi"])
@@ -79,7 +36,7 @@ st.subheader("Twice the phase")
 D = 2 * frame["phi"].astype(float) - frame["psi"]
 left, right = st.columns([3, 2])
 with left:
-    show(
+    ui.show(
         f"Mean cos D = {np.cos(D).mean():.3f}, |sin D| = {np.abs(np.sin(D)).mean():.3f}",
         "On the dashed line D = 2φ − ψ is 0 (both axes wrap around at 2π). Before training the dots fill the square: "
         "mean cos D = 0 and mean |sin D| = 2/π. Click a dot to see the race inside its neuron.",
@@ -109,7 +66,7 @@ with right:
             st.caption(
                 f"This record saw the whole race at {len(race['step_S'])} moments only, joined by straight lines."
             )
-        show(
+        ui.show(
             f"Neuron {neuron}: k = {neurons.winner(race)} wins",
             "Output magnitude β_k of every frequency; the one that leads the input layer at the end in red.",
             neurons.race_magnitude(race, "output", ui.log_steps()),
@@ -117,7 +74,7 @@ with right:
             lambda: phases.race_table(race),
             f"Output magnitude of all frequencies of neuron {neuron} by step",
         )
-        show(
+        ui.show(
             "Who was aligned when",
             "|D_k| in units of π: aligned frequencies grow, growing ones align faster.",
             neurons.race_misalignment(race, ui.log_steps()),
@@ -139,7 +96,7 @@ st.latex(phases.RANDOM_TEX)
 for column, n in zip(st.columns(4), phases.ORDERS, strict=True):
     with column:
         length = abs(phases.resultant(frame, k, n))
-        show(
+        ui.show(
             f"n = {n}: {ui.number(None if np.isnan(length) else length, '.3f')}",
             f"{'below' if length < chance else 'above'} chance" if count else "no neuron here",
             phases.ring(frame, k, n),
@@ -149,7 +106,7 @@ for column, n in zip(st.columns(4), phases.ORDERS, strict=True):
         )
 rows = phases.evenness_table(frame, run.K)
 below = float(np.mean(np.array(rows["value"]) < np.array(rows["random"]))) if len(rows) else 0.0
-show(
+ui.show(
     f"{below:.0%} of all means are below chance",
     "Dashed: random phases. Dots far below it mean phases more even than chance, dots around it mean no worse than "
     "chance, which is enough: the sum cancels as 1/√N. Only dots far above it would refute the theory.",
@@ -166,7 +123,7 @@ with left:
         layer: float(frame.get(f"cv_{name}", phases.variation(frame[name])))
         for layer, name in (("input", "alpha"), ("output", "beta"))
     }
-    show(
+    ui.show(
         f"Variation: input {spread['input']:.2f}, output {spread['output']:.2f}",
         "The theory takes all magnitudes as equal. A slim waist supports that; the coefficient of variation says how "
         f"far it is off (within a frequency: input {phases.variation_within(frame, 'alpha'):.2f}, output "
@@ -178,7 +135,7 @@ with left:
     )
 with right:
     mean, sd = frame["counts_K"].mean(), frame["counts_K"].std()
-    show(
+    ui.show(
         f"Neurons per frequency: {mean:.1f} ± {sd:.1f}",
         "Dashed: the mean; ± is the standard deviation, which would be about "
         f"{np.sqrt(mean * (1 - 1 / run.K)):.1f} if every neuron drew its frequency at random. A missing bar is a "

@@ -3,47 +3,11 @@
 import numpy as np
 import streamlit as st
 
-from modadd import Record, data, ideal, preset, surgery, ui
+from modadd import data, ideal, surgery, ui
 from modadd.figures import logits, weights
 from modadd.runs import presets_at
 
 p = ui.page("Logits")
-
-
-def choose_run(names: list[str]) -> Record:
-    """The record of the run in the URL, else of a preset; where there is none, offer to train it and stop."""
-    if asked := st.query_params.get("run"):
-        found = ui.find(asked)
-        if found.record is not None and found.record.frames:
-            back, line = st.columns([1, 3], vertical_alignment="center")
-            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
-            line.caption(f"Run {found.record.run.id}, step {found.record.step:,}{', training' if found.live else ''}.")
-            return found.record
-        st.error(f"No run called {ui.plain(asked)} with anything to draw is here; showing a preset instead.")
-        del st.query_params["run"]
-    run = preset(st.selectbox("Run", names, key="chosen_preset", persist_state="session"), p)
-    record = ui.find(run.id).record
-    if record is None or not record.frames:
-        ui.offer(run, key=f"train-{run.preset}")
-        st.stop()
-    return record
-
-
-def show(title: str, look_for: str, chart, key: str, rows, says: str):
-    """A chart under its title, what to look for in it, and its data as CSV."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{title}**", width="stretch")
-        st.download_button(
-            "CSV",
-            lambda: ui.csv(rows()),
-            f"{key}.csv",
-            "text/csv",
-            key=f"csv-{key}",
-            on_click="ignore",
-            type="tertiary",
-        )
-    ui.draw(chart, key, says)
-    st.caption(look_for)
 
 
 def fit(votes, p: int, x, y) -> dict:
@@ -61,7 +25,7 @@ def fit_all_pairs(name: str, at: int, _net) -> dict:
 
 
 st.title("A vote with two ghosts")
-record = choose_run(presets_at(p))
+record = ui.choose_run(p, presets_at(p))
 run, step = record.run, ui.player([record])
 st.markdown(
     "Summed over evenly spread phases, the x² network of the theory votes like this, on top of every right answer "
@@ -105,7 +69,7 @@ if not held:
     st.info("This record holds no weights, only its votes for x = 0. Train the run here to ask it every other sum.")
 moment = weights.step_of(record, frame) if x0 == 0 else at
 votes_PP = frame["logits0"] if x0 == 0 else surgery.logits(net, zero + x0, np.arange(run.p))
-show(
+ui.show(
     f"Logits for x = {x0} at step {moment:,}",
     f"The diagonal j = y + {x0} is the right answer; the column j = {2 * x0 % run.p} and the steeper line j = 2y are "
     "the ghosts. Red pulls towards an answer, blue pushes away from it; rows are centred on 0.",
@@ -151,7 +115,7 @@ at = at if held else weights.step_of(record, frame)
 rows = logits.pair_table(votes_P, x, y, scale)
 answer = int(votes_P.argmax())
 verdict = "right" if answer == (x + y) % run.p else f"wrong: it is {(x + y) % run.p}"
-show(
+ui.show(
     f"{x} + {y} = {answer}, says the network at step {at:,} ({verdict})",
     "Diamonds: the flawed indicator, scaled so that its peak at x + y equals the fitted one over all pairs; the two "
     "ghosts (p/4 beside p/2) are then a prediction.",
@@ -171,7 +135,7 @@ st.markdown(
 st.latex(surgery.VOTE_TEX)
 left, right = st.columns(2)
 with left:
-    show(
+    ui.show(
         "The votes, stacked by frequency",
         "Every frequency adds at the right answer; elsewhere they disagree and cancel. Diamonds: the flawed indicator.",
         logits.stack(votes_KP, rows),
@@ -181,7 +145,7 @@ with left:
     )
 with right:
     loud = logits.loudness_table(votes_KP, x, y, scale)
-    show(
+    ui.show(
         "How loud each frequency is",
         "Bars: the part of its vote that is cos w(x + y − j). Dashed: the theory at the same scale. Take x = y and all "
         "speak; a bar where the line touches 0 would refute the prefactor.",
@@ -190,7 +154,7 @@ with right:
         lambda: loud,
         "Strength of the vote of each frequency for the right answer, beside the theory",
     )
-show(
+ui.show(
     "Every frequency, every answer",
     "A row is a frequency. All rows are red in the column of the right answer; the stripes of row k repeat every p/k.",
     logits.split(votes_KP),

@@ -4,49 +4,13 @@ import math
 
 import streamlit as st
 
-from modadd import Record, data, ideal, measures, preset, surgery, ui
+from modadd import data, ideal, measures, surgery, ui
 from modadd.figures import grids, weights
 from modadd.figures import surgery as figures
 from modadd.model import SWAPS
 from modadd.runs import presets_at
 
 p = ui.page("Surgery")
-
-
-def choose_run(names: list[str]) -> Record:
-    """The record of the run in the URL, else of a preset; where there is none, offer to train it and stop."""
-    if asked := st.query_params.get("run"):
-        found = ui.find(asked)
-        if found.record is not None and found.record.frames:
-            back, line = st.columns([1, 3], vertical_alignment="center")
-            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
-            line.caption(f"Run {found.record.run.id}, step {found.record.step:,}{', training' if found.live else ''}.")
-            return found.record
-        st.error(f"No run called {ui.plain(asked)} with anything to draw is here; showing a preset instead.")
-        del st.query_params["run"]
-    run = preset(st.selectbox("Run", names, key="chosen_preset", persist_state="session"), p)
-    record = ui.find(run.id).record
-    if record is None or not record.frames:
-        ui.offer(run, key=f"train-{run.preset}")
-        st.stop()
-    return record
-
-
-def show(title: str, look_for: str, chart, key: str, rows, says: str):
-    """A chart under its title, what to look for in it, and its data as CSV."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{title}**", width="stretch")
-        st.download_button(
-            "CSV",
-            lambda: ui.csv(rows()),
-            f"{key}.csv",
-            "text/csv",
-            key=f"csv-{key}",
-            on_click="ignore",
-            type="tertiary",
-        )
-    ui.draw(chart, key, says)
-    st.caption(look_for)
 
 
 @st.cache_data(max_entries=64, show_spinner="Asking the network every sum ...")
@@ -132,7 +96,7 @@ def operating_table(run, at: int, net: surgery.Network):
     for column, (title, outcome) in zip(st.columns(2), {"Before": before, "After": now}.items(), strict=True):
         with column:
             wrong = round((1 - outcome.accuracy["all"]) * run.p**2)
-            show(
+            ui.show(
                 f"{title}: {wrong:,} of {run.p**2:,} sums wrong",
                 "Full colour: the right answer. Look for stripes: sums of equal x − y fail together, because the vote "
                 "of a frequency is as loud as cos²(w(x − y)/2).",
@@ -158,7 +122,7 @@ def try_activations(run, at: int, net: surgery.Network):
             list(tried), [surgery.parity(name) for name in tried],
             [o.accuracy["all"] for o in tried.values()], [o.loss["all"] for o in tried.values()],
         )  # fmt: skip
-        show(
+        ui.show(
             f"Trained with {surgery.NAMES[run.activation]}, asked with others",
             f"Chance is {1 / run.p:.1%}. An even function at the bottom or an odd one at the top would refute it.",
             figures.swaps(rows),
@@ -175,7 +139,7 @@ st.markdown(
     "weight's size and every frequency, and should still leave nothing but chance. Frequencies are redundant, neurons "
     "more so. An operation that should be harmless and is not, or the other way round, refutes the explanation."
 )
-record = choose_run(presets_at(p))
+record = ui.choose_run(p, presets_at(p))
 run, step = record.run, ui.player([record])
 if held := weights.held(record, step):
     net, at = surgery.network(held[0], run), held[1]
@@ -196,7 +160,7 @@ with left:
     if q == 23:
         curves["published"] = figures.PUBLISHED_FREQUENCIES
     by_count = figures.ablation_table(curves)
-    show(
+    ui.show(
         "Fewer frequencies",
         "As published, a frequency left out takes its neurons with it, so that fewer frequencies also means fewer "
         "neurons. Sharing all 128 among those that stay takes that confound away: the loss still falls steeply.",
@@ -208,7 +172,7 @@ with left:
 with right:
     curves = {"all frequencies": spans} | ({"published": figures.PUBLISHED_PHASE_RANGE} if q == 23 else {})
     by_range = figures.ablation_table(curves)
-    show(
+    ui.show(
         "Narrower phases",
         "Phases spread over part of the circle only. What has to cancel is exp(2iφ) and "
         "exp(4iφ): look for the bump, where a wider range does that worse than a narrower one.",
