@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from . import fused
-from .model import initial_weights
+from .model import initial_factors, initial_weights
 from .optim import Optimizer
+from .record import Frame, take_frame
 from .runs import Run
 from .step import METRICS, Step
 
@@ -42,22 +43,49 @@ class Engine:
 
     def __init__(self, runs: list[Run], device: torch.device, states: list[State | None]):
         self.runs, self.run, self.device = runs, runs[0], device
-        E, P, M = len(runs), self.run.p, self.run.d_mlp
-        self.w_EL, self.g_EL = (torch.zeros(E, 2 * P * M, device=device) for _ in range(2))
-        (self.theta_EPM, self.xi_EMP), (self.dtheta_EPM, self.dxi_EMP) = (
-            (flat[:, : P * M].view(E, P, M), flat[:, P * M :].view(E, M, P)) for flat in (self.w_EL, self.g_EL)
-        )
-        self.history_ETC = torch.full((E, self.run.epochs + 1, len(METRICS)), torch.nan, device=device)
+        self.w_EL, self.g_EL = (torch.zeros(len(runs), self.run.weights, device=device) for _ in range(2))
+        self.theta_EPM, self.xi_EMP, *self.factors = self._layers(self.w_EL)
+        self.dtheta_EPM, self.dxi_EMP, *self.dfactors = self._layers(self.g_EL)
+        self.history_ETC = torch.full((len(runs), self.run.epochs + 1, len(METRICS)), torch.nan, device=device)
         self._build()
         for e, (run, state) in enumerate(zip(runs, states, strict=True)):
             if state is None:
-                theta_MP, xi_MP = initial_weights(run)
-                self.theta_EPM[e].copy_(torch.from_numpy(theta_MP).T)
-                self.xi_EMP[e].copy_(torch.from_numpy(xi_MP))
+                self._initialise(e, run)
             else:
                 self._restore(e, state)
                 self.optimizer.step = int(state["step"])
         self.step = self.optimizer.step
+
+    def _layers(self, flat_EL):
+        """theta_EPM and xi_EMP in a flat buffer; with an embedding theta is apart, and its factors
+        embed_EPD and into_EDM, theta = embed into, follow."""
+        E, P, M, D = len(self.runs), self.run.p, self.run.d_mlp, self.run.d_model
+        if not D:
+            return flat_EL[:, : P * M].view(E, P, M), flat_EL[:, P * M :].view(E, M, P)
+        embed_EL, into_EL, xi_EL = flat_EL.split([P * D, D * M, M * P], dim=1)
+        theta_EPM = torch.empty(E, P, M, device=flat_EL.device)
+        return theta_EPM, xi_EL.view(E, M, P), embed_EL.view(E, P, D), into_EL.view(E, D, M)
+
+    def _compose(self):
+        """The effective first layer, where it is a product."""
+        if self.factors:
+            torch.bmm(*self.factors, out=self.theta_EPM)
+
+    def _pull_back(self):
+        """The gradient at the effective first layer, taken on to its factors."""
+        if self.factors:
+            (embed_EPD, into_EDM), (dembed_EPD, dinto_EDM) = self.factors, self.dfactors
+            torch.bmm(self.dtheta_EPM, into_EDM.transpose(1, 2), out=dembed_EPD)
+            torch.bmm(embed_EPD.transpose(1, 2), self.dtheta_EPM, out=dinto_EDM)
+
+    def _initialise(self, e: int, run: Run):
+        if self.factors:
+            for tensor, weights in zip((*self.factors, self.xi_EMP), initial_factors(run), strict=True):
+                tensor[e].copy_(torch.from_numpy(weights))
+            return
+        theta_MP, xi_MP = initial_weights(run)
+        self.theta_EPM[e].copy_(torch.from_numpy(theta_MP).T)
+        self.xi_EMP[e].copy_(torch.from_numpy(xi_MP))
 
     def _build(self):
         if self.run.precision == "tf32":
@@ -73,9 +101,11 @@ class Engine:
             moment.view_as(self.w_EL)[e].copy_(torch.from_numpy(state[name]))
 
     def _one_step(self, row_EC):
+        self._compose()
         self.network.gradient(
             self.theta_EPM[0], self.xi_EMP[0], self.dtheta_EPM[0], self.dxi_EMP[0], out=row_EC[0, :-1]
         )
+        self._pull_back()
         row_EC[0, -1] = torch.linalg.vector_norm(self.w_EL)
         self.optimizer.update(self.g_EL[0])
 
@@ -87,21 +117,22 @@ class Engine:
 
     def record_here(self):
         """Write the history row of the present weights without moving them."""
+        self._compose()
         row_EC = self.history_ETC[:, self.step]
         self.network.metrics(self.theta_EPM[0], self.xi_EMP[0], out=row_EC[0, :-1])
         row_EC[:, -1] = torch.linalg.vector_norm(self.w_EL, dim=1)
 
-    def log_probabilities(self, e: int) -> torch.Tensor:
-        """Of member e over the unordered pairs, [N, P], as of the last `record_here`."""
+    def frame(self, e: int, with_weights: bool, final: bool = False) -> Frame:
+        """What is measured of member e, as of the last `record_here`; see `record.take_frame`."""
+        theta_MP, xi_MP = self.theta_EPM[e].T, self.xi_EMP[e]
+        return take_frame(theta_MP, xi_MP, self._log_probabilities(e), self.runs[e], with_weights, final)
+
+    def _log_probabilities(self, e: int) -> torch.Tensor:
         return self.network.g_NP
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """History rows on the host, [E, stop - start, len(METRICS)] float32; waits for the device."""
         return self.history_ETC[:, start:stop].cpu().numpy().copy()
-
-    def weights(self, e: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(theta_MP, xi_MP) of member e on the device, views of the live weights."""
-        return self.theta_EPM[e].T, self.xi_EMP[e]
 
     def state(self, e: int) -> State:
         """A copy of everything the next update of member e depends on."""
@@ -140,7 +171,9 @@ class CudaEngine(Engine):
     def _one_step(self, row_EC):
         if not self.fused:
             return super()._one_step(row_EC)
+        self._compose()
         self.network.gradient(self.theta_EPM, self.xi_EMP, self.dtheta_EPM, self.dxi_EMP, out=row_EC[:, :-1])
+        self._pull_back()
         self.optimizer.update(self.g_EL, row_EC[:, -1])
 
     def _recorded_step(self):
@@ -174,15 +207,20 @@ class CudaEngine(Engine):
         with self._precision():
             if not self.fused:
                 return super().record_here()
+            self._compose()
             row_EC = self.history_ETC[:, self.step]
             self.network.metrics(self.theta_EPM, self.xi_EMP, out=row_EC[:, :-1])
             row_EC[:, -1] = torch.linalg.vector_norm(self.w_EL, dim=1)
 
-    def log_probabilities(self, e):
+    def _log_probabilities(self, e):
         return self.network.g_NP[e] if self.fused else self.network.g_NP
 
 
 def engine(runs: list[Run], device: torch.device, states: list[State | None] | None = None) -> Engine:
     """The engine for these runs on a device, each at step 0 or where its state was taken."""
     kind = CudaEngine if device.type == "cuda" else Engine
+    if runs[0].model == "transformer":
+        from .transformer.engine import OneLayerEngine as kind
+    elif runs[0].model == "pre-ln":
+        from .transformer.preln import PreLNEngine as kind
     return kind(runs, device, states or [None] * len(runs))

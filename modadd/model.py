@@ -73,6 +73,18 @@ def initial_weights(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return theta.astype(np.float32), xi.astype(np.float32)
 
 
+def initial_factors(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(embed_PD, into_DM, xi_MP) at step 0 of a network with a trainable embedding of width D, float32.
+
+    theta = (embed into)^T then has entries of the same variance as without an embedding.
+    """
+    M, P, D = run.d_mlp, run.p, run.d_model
+    draw = torch.Generator().manual_seed(run.seed)
+    embed_PD, into_DM, xi_MP = (torch.randn(shape, generator=draw).numpy() for shape in ((P, D), (D, M), (M, P)))
+    scale = np.float32(run.init_scale / np.sqrt(P))
+    return embed_PD / np.float32(np.sqrt(D)), scale * into_DM, scale * xi_MP
+
+
 def logits(theta_MP, xi_MP, x, y, act: Callable = torch.relu):
     """f(x, y)[j] for residues x and y of equal shape, [..., P]: the definition, read literally."""
     hidden = act(theta_MP.T[x] + theta_MP.T[y])

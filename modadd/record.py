@@ -26,7 +26,13 @@ Frame = dict[str, np.ndarray]
 indicator over all pairs), cv_alpha, cv_beta (coefficients of variation) and coherence [4, K].
 Arrays: counts_K; frequency, alpha, phi, beta, psi of the first TABLE_NEURONS neurons; theta_hat and
 xi_hat, DFT rows of the first SPECTRUM_NEURONS; logits0 [P, P] of the pairs (0, y); correct and
-probability (of the right answer) of each unordered pair; theta and xi, [M, P], where they fit."""
+probability (of the right answer) of each unordered pair; theta and xi, [M, P], where they fit.
+A transformer has what `transformer.measures` takes, and its weights as weights/NAME."""
+
+
+def is_weight(name: str) -> bool:
+    """Is this array of a frame trained weights, which only some frames keep?"""
+    return name in ("theta", "xi") or name.startswith("weights/")
 
 
 def frame_steps(epochs: int) -> list[int]:
@@ -37,13 +43,15 @@ def frame_steps(epochs: int) -> list[int]:
 
 def weight_stride(run: Run) -> int:
     """Every how many frames the weights are kept too (the last frame always keeps them)."""
-    bytes_each = 2 * 2 * run.d_mlp * run.p
+    # An embedding is folded into the first layer of a frame.
+    bytes_each = 2 * (2 * run.d_mlp * run.p if run.model == "mlp" else run.weights)
     return max(1, -(-len(frame_steps(run.epochs)) * bytes_each // WEIGHT_BYTES))
 
 
 def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
     """Rows that draw these curves well: about `count` buckets, half of them even and half geometric
-    in the row, the extremes of each curve in each bucket, and both ends.  Sorted row numbers."""
+    in the row, the extremes of each curve in each bucket, and both ends.  A curve may be NaN wherever it
+    was not measured.  Sorted row numbers."""
     length = len(columns[0]) if columns else 0
     if length <= count:
         return np.arange(length)
@@ -51,10 +59,11 @@ def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
     edges = np.unique(np.concatenate([even, early]).astype(int))
     rows = {0, length - 1}
     for column in columns:
-        filled = np.where(np.isfinite(column), column, 0)
+        known = np.isfinite(column)
+        low, high = np.where(known, column, np.inf), np.where(known, column, -np.inf)
         for start, stop in pairwise(edges):
-            piece = filled[start:stop]
-            rows |= {start + int(piece.argmin()), start + int(piece.argmax())}
+            if known[start:stop].any():
+                rows |= {start + int(low[start:stop].argmin()), start + int(high[start:stop].argmax())}
     return np.array(sorted(rows))
 
 
@@ -170,7 +179,7 @@ class Record:
     @cached_property
     def summary(self) -> dict:
         """The final numbers of the run by name; None where one does not apply."""
-        last = {name: _number(column[-1]) if len(column) else None for name, column in self.history.items()}
+        last = {name: self._latest(column) for name, column in self.history.items()}
         frame = self.frames[-1] if self.frames else {}
         scalar = {name: _number(frame.get(name)) for name in ("ipr_in", "ipr_out", "mean_abs_sin_D", "mean_cos_D")}
         stage1_end, stage2_end = measures.stages(self)
@@ -184,13 +193,28 @@ class Record:
             "train_loss": last["train_loss"], "test_loss": last["test_loss"],
             "train_accuracy": last["train_accuracy"], "test_accuracy": last["test_accuracy"],
             "held_out_accuracy": last["held_out_accuracy"],
-            "mirrored_accuracy": last["rare_accuracy"],  # a mirrored pair is a rare pair read backwards
+            "mirrored_accuracy": self._mirrored_accuracy(last),
             "ipr_in": scalar["ipr_in"], "ipr_out": scalar["ipr_out"],
             "ipr": (scalar["ipr_in"] + scalar["ipr_out"]) / 2 if both else None,
             "mean_abs_sin_D": scalar["mean_abs_sin_D"], "mean_cos_D": scalar["mean_cos_D"],
             "frequency_counts": [int(n) for n in frame["counts_K"]] if "counts_K" in frame else None,
             "stage1_end": stage1_end, "stage2_end": stage2_end, "param_norm": last["norm"],
         }  # fmt: skip
+
+    def _latest(self, column: np.ndarray) -> float | None:
+        """The last number that was measured, or None; a lost loss is where every column ends."""
+        measured = np.flatnonzero(~np.isnan(column) | ~np.isfinite(self.history["train_loss"]))
+        return _number(column[measured[-1]]) if len(measured) else None
+
+    def _mirrored_accuracy(self, last: dict) -> float | None:
+        if self.run.model == "mlp":
+            return last["rare_accuracy"]  # a mirrored pair is a rare pair read backwards
+        if self.run.model != "transformer" or last["test_accuracy"] is None:
+            return None
+        counts = np.bincount(data.kinds(self.run).ravel(), minlength=4)
+        mirrored, held_out = int(counts[data.MIRRORED]), int(counts[data.HELD_OUT])
+        right = last["test_accuracy"] * (mirrored + held_out) - (last["held_out_accuracy"] or 0) * held_out
+        return right / mirrored if mirrored else None
 
     def compact(self, detail: "Detail") -> "Record":
         """A small record that still draws every curve.  Frames are chosen evenly and geometrically; of
@@ -205,14 +229,15 @@ class Record:
         keep = np.array(sorted(keep), int)
         count = len(self.frames)
         turns = self._turning_frames()
-        shown, spectra, pictures = (_spread(count, n) | turns for n in (detail.frames, detail.spectra, detail.pictures))
+        shown, spectra = (_spread(count, n) | turns for n in (detail.frames, detail.spectra))
+        # Pictures are most of a large record: the small forms cannot afford one at every turn.
+        pictures = _spread(count, detail.pictures) | (turns if detail.pictures >= 5 else set())
         frames = []
         for i in sorted(shown | spectra | pictures):
             frame = dict(self.frames[i])
-            for name in ("theta", "xi"):
-                if i < count - 1 or not detail.weights:
-                    frame.pop(name, None)
-            for name in ("frequency", "alpha", "phi", "beta", "psi"):
+            if i < count - 1 or not detail.weights:
+                frame = {name: value for name, value in frame.items() if not is_weight(name)}
+            for name in {"frequency", "alpha", "phi", "beta", "psi"} & frame.keys():
                 frame[name] = frame[name][: detail.neurons]
             for name in ("theta_hat", "xi_hat"):
                 spectrum = frame.pop(name, None)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args, get_origin
 
@@ -15,6 +16,9 @@ Init = Literal["random", "single-freq"]
 Optimizer = Literal["adamw", "sgd"]
 Split = Literal["ordered", "unordered"]
 Precision = Literal["fp32", "tf32"]
+Model = Literal["mlp", "transformer", "pre-ln"]
+Task = Literal["addition", "addpow", "add3"]
+PARENT = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}@\d{1,7}(/weights)?")
 
 
 def width(p: int) -> int:
@@ -22,12 +26,22 @@ def width(p: int) -> int:
     return max(512, math.ceil(512 / 529 * p * p))
 
 
+REALS = (("init_scale", 1e-6, 10.0), ("lr", 1e-8, 10.0), ("weight_decay", 0.0, 100.0), ("frac_train", 0.01, 1.0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything that decides the numbers of one training run, and nothing else.
 
-    The defaults are the `standard` preset at p = 23.  `d_mlp=None` means `width(p)`.  Raises
-    ValueError with one sentence that names the value and the remedy.
+    The defaults are the `standard` preset at p = 23.  `d_mlp=None` means `width(p)` for the MLP and
+    4 d_model for a transformer.  Raises ValueError with one sentence that names the value and the
+    remedy.
+
+    `model`: the two-layer `mlp`; the one-layer `transformer` of arXiv:2301.05217; or `pre-ln`, a
+    transformer with layer norms, which also learns the other tasks, (a + b)^c and a + b + c.
+    `d_model` of an MLP is the width of a trainable embedding, 0 for none.  `batch` is the number of
+    examples a step, 0 for all.  `parent` names where a fork left its parent: "ID@STEP", with "/weights"
+    where only the weights were taken along and the optimiser began anew.
 
     Source of the defaults: arXiv:2602.16849, experimental setup.
     """
@@ -46,11 +60,18 @@ class Run:
     plateau: bool = False
     seed: int = 42
     precision: Precision = "fp32"
+    model: Model = "mlp"
+    task: Task = "addition"
+    d_model: int = 0
+    layers: int = 1
+    heads: int = 4
+    batch: int = 0
+    parent: str = ""
 
     def __post_init__(self):
         check_p(self.p)
         if self.d_mlp is None:
-            object.__setattr__(self, "d_mlp", width(self.p))
+            object.__setattr__(self, "d_mlp", width(self.p) if self.model == "mlp" else 4 * self.d_model or 1)
         for field in fields(self):
             value = getattr(self, field.name)
             options = get_args(field.type) if get_origin(field.type) is Literal else None
@@ -59,14 +80,34 @@ class Run:
         _whole("d_mlp", self.d_mlp, 1, WIDTH_MAX)
         _whole("epochs", self.epochs, 1, EPOCHS_MAX)
         _whole("seed", self.seed, 0, 2**31 - 1)
-        _real("init_scale", self.init_scale, 1e-6, 10.0)
-        _real("lr", self.lr, 1e-8, 10.0)
-        _real("weight_decay", self.weight_decay, 0.0, 100.0)
-        _real("frac_train", self.frac_train, 0.01, 1.0)
+        for name, low, high in REALS:
+            _real(name, getattr(self, name), low, high)
+            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are one run, also in JSON
         if not isinstance(self.plateau, bool):
             raise ValueError(f"plateau must be true or false, got {self.plateau!r}")
+        _whole("d_model", self.d_model, 0, 1024)
+        _whole("layers", self.layers, 1, 8)
+        _whole("heads", self.heads, 1, 64)
+        _whole("batch", self.batch, 0, 2**24)
+        if not isinstance(self.parent, str) or (self.parent and not PARENT.fullmatch(self.parent)):
+            raise ValueError(f"parent must name a run and a step as ID@STEP, got {self.parent!r}")
+        self._check_model()
         if math.floor(self.frac_train * self.p**2) < 1:
             raise ValueError(f"frac_train = {self.frac_train} leaves no training pair at p = {self.p}: raise it")
+
+    def _check_model(self):
+        if self.model == "mlp":
+            if self.task != "addition" or self.batch or self.layers > 1:
+                raise ValueError("the mlp has one hidden layer and learns addition from all pairs at once")
+            if self.d_model and self.init != "random":
+                raise ValueError("a trainable embedding starts from random weights: choose init random")
+            return
+        if not self.d_model or self.d_model % self.heads:
+            raise ValueError(f"d_model of a {self.model} must be a multiple of {self.heads} heads, got {self.d_model}")
+        if self.optimizer != "adamw" or self.init != "random":
+            raise ValueError(f"a {self.model} trains with adamw from random weights")
+        if self.model == "transformer" and (self.task != "addition" or self.batch or self.layers > 1):
+            raise ValueError("the transformer has one layer and learns addition from all pairs: choose pre-ln")
 
     @property
     def K(self) -> int:
@@ -75,12 +116,30 @@ class Run:
 
     @property
     def preset(self) -> str:
-        """Name of the preset with these settings at any p, seed and length, or "custom"."""
-        for name, settings in PRESETS.items():
-            same = all(getattr(self, key) == settings[key] for key in settings.keys() - {"epochs", "plateau"})
-            if same and self.d_mlp == width(self.p):
+        """Name of the preset with these settings at any p, seed and length, else "fork" or "custom"."""
+        if self.parent:
+            return "fork"
+        usual = width(self.p) if self.model == "mlp" else 4 * self.d_model
+        free = {"p", "d_mlp", "epochs", "plateau", "seed", "precision"}
+        for name, settings in (PRESETS | TRANSFORMERS).items():
+            same = all(
+                getattr(self, f.name) == settings.get(f.name, f.default) for f in fields(self) if f.name not in free
+            )
+            if same and self.d_mlp == usual:
                 return name
         return "custom"
+
+    @property
+    def weights(self) -> int:
+        """How many numbers are trained."""
+        P, M, d = self.p, self.d_mlp, self.d_model
+        if self.model == "mlp":
+            return 2 * M * P if not d else d * P + d * M + M * P
+        block = 4 * d * d + 2 * d * M + M + d
+        if self.model == "transformer":
+            return (P + 1) * d + 3 * d + block + d * P  # embedding with "=", positions, block, unembedding
+        length = 2 if self.task == "addition" else 3
+        return P * d + length * d + self.layers * (block + 4 * d) + 2 * d + d * P  # and the layer norms
 
     @property
     def id(self) -> str:
@@ -131,18 +190,37 @@ PRESETS: dict[str, dict] = {
 }  # fmt: skip
 
 
+# The one-layer transformer of arXiv:2301.05217, and the three tasks of the general one.
+TRANSFORMERS: dict[str, dict] = {
+    "transformer": dict(model="transformer", d_model=128, lr=1e-3, weight_decay=1.0, frac_train=0.3, epochs=40_000),
+    "addition": dict(
+        model="pre-ln", task="addition", activation="gelu", d_model=128, layers=2, batch=2048,
+        lr=1e-3, weight_decay=0.1, frac_train=0.5, epochs=20_000,
+    ),
+    "addpow": dict(
+        model="pre-ln", task="addpow", activation="gelu", d_model=128, layers=2, batch=4096,
+        lr=3e-4, weight_decay=0.1, frac_train=0.2, epochs=50_000,
+    ),
+    "add3": dict(
+        model="pre-ln", task="add3", activation="gelu", d_model=128, layers=2, batch=8192,
+        lr=3e-4, weight_decay=0.1, frac_train=0.3, epochs=50_000,
+    ),
+}  # fmt: skip
+
+
 def preset(name: str, p: int = 23, **changes) -> Run:
     """The run of a preset at modulus p, with any setting changed.
 
     Raises ValueError for an unknown name, and for `grokking` below p = 19, where too few pairs
     are left to test on.
     """
-    if name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    known = PRESETS | TRANSFORMERS
+    if name not in known:
+        raise ValueError(f"preset must be one of {', '.join(known)}, got {name!r}")
     check_p(p)
     if name == "grokking" and p < P_GROK:
         raise ValueError(f"grokking needs p >= {P_GROK} (too few test pairs below), got {p}")
-    return Run(p=p, **(PRESETS[name] | {key: value for key, value in changes.items() if value is not None}))
+    return Run(p=p, **(known[name] | {key: value for key, value in changes.items() if value is not None}))
 
 
 def twin(run_id: str) -> str | None:
@@ -155,13 +233,24 @@ def twin(run_id: str) -> str | None:
 
 
 def presets_at(p: int) -> list[str]:
-    """Names of the presets that exist at modulus p."""
+    """Names of the MLP's presets that exist at modulus p."""
     return [name for name in PRESETS if name != "grokking" or p >= P_GROK]
 
 
 def step_flop(run: Run) -> int:
-    """Multiplications and additions of the three matrix products of a step."""
-    return 3 * run.p * (run.p + 1) * run.d_mlp * run.p
+    """Multiplications and additions of the matrix products of a step."""
+    P, M, D = run.p, run.d_mlp, run.d_model
+    if run.model == "mlp":
+        return 3 * P * (P + 1) * M * P + 6 * P * D * M
+    if run.model == "transformer":  # neurons to logits for each pair, and tables over residues: transformer.step
+        return 6 * (examples(run) * M * P + D * ((2 * P + D + 1) * (M + P) + (2 * P + 1) * D + M * P))
+    return 6 * (run.weights - P * D) * examples(run)
+
+
+def examples(run: Run) -> int:
+    """Examples that a step of a transformer learns from."""
+    inputs = {"addition": run.p**2, "addpow": 33 * run.p**2, "add3": run.p**3}[run.task]
+    return run.batch or math.floor(run.frac_train * inputs)
 
 
 def check_p(p) -> int:
@@ -184,7 +273,4 @@ def _real(name, value, low, high):
 def _digest(run) -> str:
     # A setting at its default is left out, so that a new setting does not rename old runs.
     changed = {f.name: getattr(run, f.name) for f in fields(run) if getattr(run, f.name) != f.default}
-    for name, value in changed.items():
-        if isinstance(value, int) and type(getattr(Run, name, None)) is float:
-            changed[name] = float(value)
     return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:10]

@@ -16,7 +16,7 @@ import torch
 
 from . import fused
 from .engine import Engine, engine, pick_device
-from .record import Record, frame_steps, take_frame, weight_stride
+from .record import Record, frame_steps, weight_stride
 from .runs import Run
 from .step import METRICS
 
@@ -84,8 +84,8 @@ def groups(runs: list[Run]) -> list[list[Run]]:
     """The runs that can share an engine, together."""
     together: dict[tuple, list[Run]] = {}
     for run in runs:
-        key = (run.p, run.d_mlp, run.activation, run.optimizer, run.precision, run.epochs)
-        together.setdefault(key, []).append(run)
+        key = (run.p, run.d_mlp, run.activation, run.optimizer, run.precision, run.epochs, run.d_model)
+        together.setdefault(key if run.model == "mlp" else (run.id,), []).append(run)
     return list(together.values())
 
 
@@ -116,8 +116,7 @@ class _Member:
 
     def frame(self, with_weights: bool):
         """A frame of the present weights, which `Engine.record_here` has just looked at."""
-        final = self.reason is not None
-        return take_frame(*self.net.weights(self.e), self.net.log_probabilities(self.e), self.run, with_weights, final)
+        return self.net.frame(self.e, with_weights, final=self.reason is not None)
 
     def keep_frame(self, number: int | None):
         """Keep a frame of this step, the `number`-th of the schedule or the last, which keeps its weights."""

@@ -13,7 +13,11 @@ from modadd.runs import PRESETS, Run, preset, presets_at, width
 OTHER = dict(
     p=29, d_mlp=513, activation="gelu", init="single-freq", init_scale=0.2, optimizer="sgd", lr=1e-3,
     weight_decay=0.5, frac_train=0.5, split="unordered", epochs=5001, plateau=True, seed=7, precision="tf32",
+    model="transformer", task="add3", d_model=64, layers=2, heads=2, batch=64, parent="p023-standard-fd1222771d@100",
 )  # fmt: skip
+# Some settings exist for a transformer only.
+PRE_LN = Run(model="pre-ln", d_model=16)
+START = {name: PRE_LN if name in ("model", "task", "layers", "heads", "batch") else Run(d_mlp=512) for name in OTHER}
 
 runs = st.builds(
     Run,
@@ -64,7 +68,7 @@ def test_every_setting_is_tried_below():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_changing_any_setting_changes_the_id(name):
-    run = Run(d_mlp=512)
+    run = START[name]
     other = replace(run, **{name: OTHER[name]})
     assert other.id != run.id
     assert other.id.rpartition("-")[2] != run.id.rpartition("-")[2]
@@ -72,7 +76,7 @@ def test_changing_any_setting_changes_the_id(name):
 
 @pytest.mark.parametrize("name", OTHER)
 def test_only_length_is_no_part_of_the_trajectory(name):
-    run = Run(d_mlp=512)
+    run = START[name]
     same = replace(run, **{name: OTHER[name]}).trajectory == run.trajectory
     assert same == (name in ("epochs", "plateau"))
 
@@ -81,6 +85,7 @@ def test_only_length_is_no_part_of_the_trajectory(name):
 def test_a_whole_number_and_its_float_name_the_same_run(name):
     assert Run(**{name: 2}).id == Run(**{name: 2.0}).id
     assert Run(**{name: 2}) == Run(**{name: 2.0})
+    assert Run(**{name: 2}).to_json() == Run(**{name: 2.0}).to_json()
 
 
 def test_width_left_open_is_the_width_of_p():
@@ -99,6 +104,33 @@ def test_a_run_survives_json(run):
 def test_a_run_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         Run().lr = 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (dict(task="add3"), "the mlp has one hidden layer"),
+        (dict(batch=32), "the mlp has one hidden layer"),
+        (dict(d_model=8, init="single-freq"), "a trainable embedding starts from random weights"),
+        (dict(model="transformer"), "d_model of a transformer must be a multiple of 4 heads, got 0"),
+        (dict(model="pre-ln", d_model=10), "d_model of a pre-ln must be a multiple of 4 heads, got 10"),
+        (dict(model="pre-ln", d_model=8, optimizer="sgd"), "a pre-ln trains with adamw"),
+        (dict(model="transformer", d_model=8, task="addpow"), "choose pre-ln"),
+        (dict(parent="../../etc"), "parent must name a run and a step as ID@STEP, got '../../etc'"),
+        (dict(parent=3), "parent must name a run and a step as ID@STEP, got 3"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(settings, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Run(p=23, **settings)
+
+
+def test_the_transformer_of_the_paper_has_its_number_of_weights():
+    assert preset("transformer", 113).weights == 226_688
+
+
+def test_a_fork_is_called_one():
+    assert re.fullmatch(r"p023-fork-[0-9a-f]{10}", Run(parent="p023-standard-fd1222771d@100").id)
 
 
 # -- presets ------------------------------------------------------------------------------------
