@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import filelock
 
+from . import forks
 from .record import Record
 from .runs import Run
 from .store import Damaged, Store
@@ -195,7 +196,7 @@ def carry_out(
     run: Run, store: Store, device: str, look: Callable[..., bool], resume: Record | None = None, live: bool = False
 ) -> Record:
     """Train a run into a store, from `resume` or else from the longest stored record of its
-    trajectory, with a checkpoint every CHECKPOINT_SECONDS.
+    trajectory, with a checkpoint every CHECKPOINT_SECONDS.  A fork starts where it leaves its parent.
 
     `look(update)` sees every update and returns True to leave off; the record then holds the
     state to go on from.  Raises filelock.Timeout if another process trains this run.
@@ -206,6 +207,10 @@ def carry_out(
         if resume is None or resume.state is None:
             with contextlib.suppress(Damaged):
                 resume = store.sibling(run)
+            if resume is None and run.parent:
+                resume = forks.origin(run, store, device, look)
+                if resume.run != run:  # left off on the way there
+                    return resume
         saved = time.monotonic()
         for update in train(run, resume, device, live=live):
             leave = look(update)

@@ -105,9 +105,9 @@ class _Member:
         self.before, self.reason, self.end = 0.0, None, None
         self.stride = weight_stride(run)
         if resume is not None:
-            self.read = min(net.step, len(resume.steps))
+            self.read, known = net.step, resume.steps < net.step
             for i, name in enumerate(METRICS):
-                self.history[: self.read, i] = resume.history[name][: self.read]
+                self.history[resume.steps[known], i] = resume.history[name][known]
             # The frame of this very step is taken again: as the last of its run it held more.
             kept = [i for i, step in enumerate(resume.frame_steps) if step < net.step]
             self.frames, self.at = [resume.frames[i] for i in kept], [resume.frame_steps[i] for i in kept]
@@ -233,6 +233,8 @@ def _lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[
 
 def _flat(history: np.ndarray, step: int) -> bool:
     """Did both losses and both accuracies stand still over the last PLATEAU_EVERY steps?"""
+    if np.isnan(history[step - PLATEAU_EVERY, TRAIN_LOSS]):
+        return False  # a fork that does not know its parent's past
     moved = np.abs(history[step - 1] - history[step - PLATEAU_EVERY])
     limit = {"loss": PLATEAU_LOSS, "accuracy": PLATEAU_ACCURACY}
     return all(
