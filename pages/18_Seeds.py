@@ -1,0 +1,165 @@
+"""One preset with many seeds: what is luck, and what is law."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from modadd import measures, seeds, ui
+from modadd.figures import many
+from modadd.figures.style import table
+from modadd.runs import P_GROK, preset, presets_at
+from modadd.store import Damaged
+
+SURE_SECONDS = 600  # from here on one is asked again
+
+p = ui.page("Seeds")
+st.title("What is luck, and what is law?")
+st.markdown(
+    "The seed decides the initial weights and which pairs are held back; everything else is the same. What every seed "
+    "shows is a property of the problem, what differs is the draw of the lottery. One curve cannot tell the two apart: "
+    "a median with its band, and an interval around the end of a stage, can."
+)
+names = presets_at(p)
+left, right = st.columns(2)
+name = left.selectbox("Preset", names, names.index("grokking") if p >= P_GROK else 0, key=f"seeds-preset-{p >= P_GROK}")
+text = right.text_input(
+    "Seeds", "42, 1-4", key="seeds", bind="query-params", persist_state="session", max_chars=200,
+    help="Whole numbers and ranges, such as 42, 1-4: at most 64 seeds.",
+)  # fmt: skip
+try:
+    runs = [preset(name, p, seed=seed) for seed in seeds.parse(text)]
+except ValueError as error:
+    st.error(f"{ui.plain(str(error), 300)}.")
+    st.stop()
+lab = ui.lab()
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def kept(run_id: str, version: str):
+    """The curves of a stored run, without what only its neurons show."""
+    record = lab.store.get(run_id)
+    scalars = ("ipr_in", "ipr_out", "mean_abs_sin_D")
+    return record and replace(
+        record, state=None, frames=tuple({key: f[key] for key in scalars if key in f} for f in record.frames)
+    )
+
+
+def look(run):
+    """(record or None, job or None) of a run: of the live job, else as stored."""
+    job = lab.job(run.id)
+    if job is not None and job.active:
+        return job.record, job
+    try:
+        version = lab.store.version(run.id)
+        return (kept(run.id, version) if version else None), job
+    except Damaged:
+        return None, job
+
+
+def ready(record) -> bool:
+    return record is not None and len(record.steps) > 0
+
+
+found = {run: look(run) for run in runs}
+waiting = [run for run, (_, job) in found.items() if job is not None and job.active]
+missing = [run for run, (record, _) in found.items() if run not in waiting and not (record and record.finished)]
+if missing:
+    from modadd.cost import estimate  # measuring the machine loads torch
+
+    device = ui.default_device()
+    seconds = sum(estimate(run, device).seconds for run in missing)
+    st.caption(
+        f"{len(missing)} of {len(runs)} seeds are still to be trained: at most about {ui.duration(seconds)} in all, "
+        f"one after the other on {device}."
+    )
+    sure = seconds < SURE_SECONDS or st.checkbox(f"Yes, train for about {ui.duration(seconds)}", key=f"sure-{p}-{name}")
+    if st.button("Train what is missing", type="primary", icon=":material/play_arrow:", disabled=not sure):
+        for place, run in enumerate(missing):
+            lab.submit(run, device, priority=1 + place)  # behind whatever one starts by hand
+        st.rerun()
+if waiting and st.button("Stop all", icon=":material/stop:"):
+    for run in waiting:
+        lab.stop(run.id)
+    st.rerun()
+
+grokking = runs[0].frac_train < 1
+offered = [key for key in seeds.CURVES if grokking or not key.startswith(("test", "held", "rare"))]
+chosen = st.multiselect(
+    "Curves", offered, offered[:2] + offered[4:5], format_func=seeds.CURVES.get, key=f"curves-{grokking}"
+)
+threshold = st.slider("A stage ends when accuracy first reaches (%)", 50, 100, 95, key="criterion") / 100
+
+
+@st.fragment(run_every=ui.TICK * 2 if waiting else None)
+def watch():
+    """The seeds as they stand; while some train, taken again every second."""
+    now = {run: look(run) for run in runs}
+    active = [job for _, job in now.values() if job is not None and job.active]
+    if waiting and len(active) < len(waiting):
+        st.rerun()
+    if active:
+        done = sum(job.record.step for job in active if job.record)
+        st.progress(
+            min(1.0, done / sum(job.run.epochs for job in active)),
+            f"{sum(job.status == 'running' for job in active)} training, "
+            f"{sum(job.status == 'queued' for job in active)} waiting",
+        )
+    records = {str(run.seed): record for run, (record, _) in now.items() if ready(record)}
+    if not records:
+        st.info("No seed has been trained here yet: press the button above, and the curves fill in as they grow.")
+        return
+    for column, key in zip(st.columns(2) * len(chosen), chosen, strict=False):
+        with column:
+            middle = seeds.band(list(records.values()), key)
+            if not len(middle["step"]):
+                st.info(f"No {seeds.CURVES[key]} was measured in these runs.")
+                continue
+            ui.show(
+                seeds.CURVES[key].capitalize(),
+                f"Thin: each of {len(records)} seeds. Strong: their median; shaded: the middle half. A band that stays "
+                "wide is luck, one that narrows is law.",
+                many.band(records, key, ui.log_steps()), f"seeds-{key}", lambda middle=middle: table(**middle),
+                f"Median and middle half of {seeds.CURVES[key]} over {len(records)} seeds by step",
+            )  # fmt: skip
+    st.subheader("When stages end")
+    ends = seeds.ends(list(records.values()), threshold)
+    for row in ends if grokking else ends[:1]:
+        missed = sum(step is None for step in row["steps"])
+        high = "not reached" if not row["interval"] or row["interval"][1] is None else f"{row['interval'][1]:,.0f}"
+        median = ui.not_reached(None if row["median"] is None else int(row["median"]))
+        interval = f"{row['interval'][0]:,.0f} to {high}" if row["interval"] else "too few seeds for one"
+        st.markdown(
+            f"**{row['stage'].capitalize()}** ends at a median of **{median}** (95 % interval: {interval})"
+            + (f"; {missed} of {len(records)} did not get there and count as later." if missed else ".")
+        )
+    watched = [record.step for record in records.values()]
+    shown = ends if grokking else ends[:1]
+    ui.show(
+        "End of each stage", f"First step with accuracy ≥ {threshold:.0%} (memorisation: train, generalisation: test). "
+        "A dot a seed, open where not reached; red: median and 95 % bootstrap interval over the seeds.",
+        many.stage_ends(list(records), shown, watched), "seeds-ends",
+        lambda: many.stage_rows(list(records), shown, watched), "End of each stage for every seed",
+    )  # fmt: skip
+    st.subheader("Seed by seed")
+    rows = []
+    for seed, record in records.items():
+        told = record.summary
+        end1, end2 = measures.stages(record, threshold)
+        rows.append(
+            {
+                "seed": seed, "step": record.step, "end I": end1, "end II": end2, "train loss": told["train_loss"],
+                "test accuracy": told["test_accuracy"], "held out": told["held_out_accuracy"], "IPR": told["ipr"],
+                "run": f"/Grokking?run={record.run.id}" if grokking else f"/Live?run={record.run.id}",
+            }
+        )  # fmt: skip
+    number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
+    st.dataframe(
+        rows, hide_index=True,
+        column_config={
+            "test accuracy": number("percent"), "held out": number("percent"), "train loss": number("%.4g"),
+            "IPR": number("%.3f"), "run": st.column_config.LinkColumn(display_text="open"),
+        },
+    )  # fmt: skip
+
+
+watch()

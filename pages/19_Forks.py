@@ -1,0 +1,151 @@
+"""Leave a run at any step, go on with other settings, and compare."""
+
+import streamlit as st
+
+from modadd import forks, seeds, ui
+from modadd.figures import many
+from modadd.runs import Activation, Optimizer, presets_at
+
+p = ui.page("Forks")
+st.title("What if, from here on?")
+st.markdown(
+    "Two runs that share their past and differ in one setting from some step on: the cleanest experiment there is. "
+    "Does weight decay still matter once the network has memorised? Would it generalise without it? Take a run, choose "
+    "a step and a setting, and watch both futures on one chart."
+)
+parent = ui.choose_run(p, presets_at(p))
+run, lab = parent.run, ui.lab()
+left_off = forks.left_at(run)
+if left_off:
+    st.caption(f"This run is itself a fork of {left_off[0]}, which it left at step {left_off[1]:,}.")
+
+st.subheader("Fork")
+a, b, c, d = st.columns(4)
+step = a.number_input("Leave at step", 1, max(1, parent.step), max(1, parent.step // 2), key=f"fork-step-{run.id}")
+decay = b.number_input(
+    "Weight decay", 0.0, 100.0, run.weight_decay, format="%.6g", step=None, key=f"fork-decay-{run.id}"
+)
+rate = c.number_input("Learning rate", 1e-8, 10.0, run.lr, format="%.6g", step=None, key=f"fork-lr-{run.id}")
+share = d.number_input(
+    "Share trained on", 0.01, 1.0, run.frac_train, format="%.6g", step=None, key=f"fork-frac-{run.id}"
+)
+optimizers, activations = Optimizer.__args__, Activation.__args__
+optimizer = a.selectbox("Optimiser", optimizers, optimizers.index(run.optimizer), key=f"fork-optimizer-{run.id}")
+activation = b.selectbox("Activation", activations, activations.index(run.activation), key=f"fork-act-{run.id}")
+until = c.number_input(
+    "Train until step", 2, 2_000_000, max(parent.step, step + 1), step=1000, key=f"fork-until-{run.id}"
+)
+exact = "Optimiser and all: exact"
+rough = "Weights of the nearest stored frame, a new optimiser"
+stored = [at for at in forks.places(parent) if at]
+how = d.selectbox("Take along", [exact, rough] if stored else [exact], key=f"fork-how-{run.id}")
+if how == rough:
+    step = min(stored, key=lambda at: abs(at - step))
+try:
+    child = forks.fork(
+        run, int(step), weights_only=how == rough, weight_decay=decay, lr=rate, frac_train=share, optimizer=optimizer,
+        activation=activation, epochs=int(until), plateau=False,
+    )  # fmt: skip
+except ValueError as error:
+    child = None
+    st.error(f"{ui.plain(str(error), 300)}.")
+if child is not None:
+    at_hand = how == rough or (parent.state is not None and parent.step == step)
+    st.caption(
+        f"Leaves at step {step:,} "
+        + (
+            "from what is stored. "
+            if at_hand
+            else "after the parent is trained again up to there (bit-identical on the device that trained it). "
+        )
+        + ui.price(child)
+    )
+    if st.button("Fork", type="primary", icon=":material/fork_right:"):
+        try:
+            lab.submit(child, resume=forks.begin(child, parent) if at_hand else None)
+            st.rerun()
+        except ValueError as error:
+            st.error(f"{ui.plain(str(error), 300)}.")
+
+FIELDS = {"weight_decay": "λ", "lr": "η", "frac_train": "share", "optimizer": "", "activation": "", "epochs": "until"}
+
+
+def label(fork) -> str:
+    """What a fork changed, in a few words."""
+    _, at, weights = forks.left_at(fork)
+    changed = [
+        f"{name} {getattr(fork, key):,}".strip() if key == "epochs" else f"{name} {getattr(fork, key)}".strip()
+        for key, name in FIELDS.items() if getattr(fork, key) != getattr(run, key)
+    ]  # fmt: skip
+    return f"from {at:,}{' (weights)' if weights else ''}: {', '.join(changed) or 'unchanged'}"
+
+
+def family() -> dict:
+    """Forks of this run by id: those stored, and those in the lab now."""
+    known = {run_id: card["run"] for run_id, card in lab.store.cards_of_cache().items()}
+    known |= {job.run.id: job.run for job in lab.jobs() if job.active}
+    mine = [fork for fork in known.values() if fork.parent.startswith(f"{run.id}@")]
+    return {fork.id: fork for fork in sorted(mine, key=lambda fork: forks.left_at(fork)[1])}
+
+
+everyone = family()
+live = any(ui.find(run_id).live for run_id in everyone)
+if not everyone:
+    st.info("This run has no fork yet. Leave it half-way with another weight decay and see which future generalises.")
+    st.stop()
+st.subheader("Parent and forks")
+offered = [name for name in seeds.CURVES if len(seeds.curve(parent, name)[0])]
+chosen = st.multiselect(
+    "Curves", offered, offered[:2], format_func=seeds.CURVES.get, key=f"fork-curves-{run.frac_train < 1}"
+)
+
+
+@st.fragment(run_every=ui.TICK if live else None)
+def watch():
+    """Parent and forks as they stand; while one trains, taken again twice a second."""
+    found = {run_id: ui.find(run_id) for run_id in everyone}
+    if live and not any(now.live for now in found.values()):
+        st.rerun()
+    for run_id, now in found.items():
+        if now.live:
+            ui.status(run_id, now)
+        elif now.job is not None and now.job.status == "failed":
+            st.error(f"{ui.plain(now.job.error, 300)}.")
+    records = {"parent": parent}
+    for run_id, fork in everyone.items():
+        record = found[run_id].record
+        if record is not None and record.run.id == run_id and len(record.steps):
+            name = label(fork)
+            records[name if name not in records else f"{name} ({run_id[-4:]})"] = record
+    marks = [forks.left_at(fork)[1] for fork in everyone.values()]
+    for column, name in zip(st.columns(2) * len(chosen), chosen, strict=False):
+        with column:
+            ui.show(
+                seeds.CURVES[name].capitalize(),
+                "One colour a run; a dashed rule where a fork leaves. Look for how soon after it the curves part.",
+                many.overlay(records, name, marks, ui.log_steps()), f"forks-{name}",
+                lambda name=name: many.curves_of(records, name),
+                f"{seeds.CURVES[name]} of the parent and its forks by step",
+            )  # fmt: skip
+    rows = []
+    for name, record in records.items():
+        told = record.summary
+        rows.append(
+            {
+                "run": name, "step": record.step, "end I": told["stage1_end"], "end II": told["stage2_end"],
+                "train loss": told["train_loss"], "test accuracy": told["test_accuracy"],
+                "held out": told["held_out_accuracy"], "IPR": told["ipr"], "norm": told["param_norm"],
+                "open": f"/Live?run={record.run.id}",
+            }
+        )  # fmt: skip
+    number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
+    st.dataframe(
+        rows, hide_index=True,
+        column_config={
+            "test accuracy": number("percent"), "held out": number("percent"), "train loss": number("%.4g"),
+            "IPR": number("%.3f"), "norm": number("%.2f"), "open": st.column_config.LinkColumn(display_text="open"),
+        },
+    )  # fmt: skip
+
+
+watch()
