@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test test-slow lint
+.PHONY: app test test-slow lint lock
 
 $(VENV)/ready: requirements.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,3 +22,10 @@ test-slow: $(VENV)/ready
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# What requirements.txt pins, and everything that brings along, each with its hashes (SECURITY.md says how to use it).
+lock: $(VENV)/ready
+	$(BIN)/pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile --no-config --default-index https://pypi.org/simple --upgrade --universal \
+		--python-version 3.11 --generate-hashes --no-emit-package modadd --custom-compile-command "make lock" \
+		--quiet --output-file requirements.lock requirements.txt

@@ -1,66 +1,120 @@
-"""Home: the claim, a small run before the visitor's eyes, and the ways in."""
+"""Home: a small network that learns before the visitor's eyes, what is seen, and the ways in."""
 
 import streamlit as st
 
 from modadd import preset, ui
 from modadd.figures import curves, neurons
+from modadd.figures.network import BLANK, network
+from modadd.ui.lookup import refusals
+
+WAYS = {
+    "You do research": (
+        "Every claim of the paper with what it expects and what was measured, at every modulus.",
+        ("pages/14_Atlas.py", "pages/11_Claims.py"),
+    ),
+    "You teach": (
+        "The idea in seven steps, each with a question to predict first, and the film of grokking.",
+        ("pages/21_Introduction.py", "pages/12_Grokking.py"),
+    ),
+    "You study": (
+        "Build the idea from a single cosine, then train any network yourself, pause it, change it, go on.",
+        ("pages/21_Introduction.py", "pages/1_Live.py"),
+    ),
+    "You run a lab": (
+        "Many trainings at once over any settings, and everything that was trained, with log and provenance.",
+        ("pages/13_Sweeps.py", "pages/3_Runs.py"),
+    ),
+}
+TALL = 280  # pixels of a chart; its place is kept while there is none
 
 ui.page("How networks learn to add")
 st.title("How does a network learn to add on a clock?")
 st.markdown(
     "A network with one hidden layer sees pairs of numbers x and y and must answer (x + y) mod p. Nobody tells it "
-    "about waves, yet **every neuron becomes a cosine**: inside each neuron the frequencies race and one wins, the "
-    "phases of its two layers lock at ψ = 2φ, and together the neurons vote for the right answer."
+    "about waves, yet **every neuron becomes a cosine**, and together the neurons vote for the right answer. Watch."
 )
 small = preset("standard", 13, epochs=3000)
-if ui.lab().job(small.id) is None and ui.lab().store.where(small.id) is None:
-    ui.lab().submit(small, "cpu")
 found = ui.find(small.id)
+wanted = found.job is None and not (found.record and found.record.finished)
+growing = wanted or found.live
 
 
-@st.fragment(run_every=ui.TICK if found.live else None)
+def sentences(record) -> dict[str, str]:
+    """What is being seen, in three sentences of computed numbers."""
+    first, now, run = record.frames[0], record.summary, record.run
+    spread = (float(first["ipr_in"]) + float(first["ipr_out"])) / 2
+    return {
+        "It learns.": f"{ui.number(now['train_accuracy'], '.0%')} of the {run.p**2} sums are right; whoever guesses "
+        f"gets {1 / run.p:.0%}.",
+        "It becomes sparse.": f"Each neuron began as a mix of all {run.K} frequencies (IPR {spread:.2f}) and keeps "
+        f"fewer and fewer (IPR {ui.number(now['ipr'], '.2f')}; 1 is a single one).",
+        "It locks.": f"The two hands of each neuron meet, ψ = 2φ: mean |sin D| began at "
+        f"{float(first['mean_abs_sin_D']):.2f} and is {ui.number(now['mean_abs_sin_D'], '.2f')}.",
+    }
+
+
 def first_minute():
-    """A run at p = 13, live the first time and from the cache after that."""
+    """A run at p = 13, live the first time and from the cache after that; everything keeps its place and size."""
     now = ui.find(small.id)
-    if found.live and not now.live:
-        st.rerun()
-    record = now.record
-    if record is None or not record.frames:
-        st.info("The first network is about to start ...")
-        return
-    st.progress(min(1.0, record.step / small.epochs), f"p = 13, 512 neurons: step {record.step:,} of {small.epochs:,}")
-    left, middle, right = st.columns(3)
-    with left:
-        st.markdown("**It learns**: accuracy on all sums")
-        ui.draw(curves.accuracies(record), "home-accuracy", "Accuracy by training step")
-    with middle:
-        st.markdown("**It becomes sparse**: one frequency a neuron")
-        ui.draw(curves.iprs(record), "home-ipr", "Inverse participation ratio of both layers by step")
+    if growing and now.job is not None and not now.live:
+        st.rerun()  # the whole page, so that its button follows
+    record = now.record if now.record is not None and now.record.frames else None
+    step = record.step if record else 0
+    st.progress(
+        min(1.0, step / small.epochs), f"p = {small.p}, {small.d_mlp} neurons: step {step:,} of {small.epochs:,}"
+    )
+    left, right = st.columns(2)
     with right:
-        st.markdown("**It locks**: ψ meets 2φ")
-        ui.draw(neurons.phase_scatter(record.frame(), 6), "home-phases", "ψ against 2φ, a dot a neuron")
+        said = sentences(record) if record else {"It is about to start.": "Its first step is to come."}
+        with st.container(height=235, border=False):
+            st.markdown("\n\n".join(f"**{head}** {rest}" for head, rest in said.items()))
+        x, y = (
+            st.slider(f"Ask it: {name}", 0, small.p - 1, start, key=f"home-{name}")
+            for name, start in (("x", 3), ("y", 7))
+        )
+    with left, st.container(key="home-network"):
+        picture = (record and network(record, x, y, theme=st.context.theme.type or "light")) or BLANK
+        st.image(picture.svg, width="stretch", alt=picture.says)
+        st.caption(
+            "The neurons that were loudest on this sum at the start. Lines in: what x and y feed them (dashed: "
+            "negative). Hands: 2φ and ψ. Lines out: what a neuron adds to an answer."
+        )
+    charts = record and {
+        "Accuracy": (curves.accuracies(record).properties(height=TALL), "Accuracy on all sums by training step"),
+        "Sparsity": (curves.iprs(record).properties(height=TALL), "Inverse participation ratio of both layers by step"),
+        "Phases": (neurons.phase_scatter(record.frame(), small.K, height=TALL), "ψ against 2φ, a dot a neuron"),
+    }
+    titles = {"Accuracy": "Right answers", "Sparsity": "One frequency a neuron", "Phases": "ψ meets 2φ, a dot a neuron"}
+    for (name, title), column in zip(titles.items(), st.columns(3), strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            with st.container(height=TALL + 20, border=False):
+                if charts:
+                    ui.draw(charts[name][0], f"home-{name}", charts[name][1])
 
 
-first_minute()
-if not found.live and st.button("Train it again before my eyes", icon=":material/replay:"):
+st.fragment(first_minute, run_every=ui.TICK if growing else None)()
+if found.job and found.job.status == "failed":
+    st.error(f"{ui.plain(found.job.error, 300)}.")
+if st.button("Train it again before my eyes", icon=":material/replay:", disabled=growing):
     ui.lab().forget(small.id)
     ui.lab().store.delete(small.id)
     st.rerun()
 
 st.subheader("The ways in")
-ways = {
-    "pages/1_Live.py": ("Live", "train any network in this page: choose p and every setting, pause, go on"),
-    "pages/2_Overview.py": (
-        "Overview",
-        "one modulus at a glance, at any step: loss, sparsity, phases, spectra, logits",
-    ),
-    "pages/3_Runs.py": ("Runs", "everything that was trained, with its settings, numbers and log"),
-}
-for target, (name, what) in ways.items():
-    left, right = st.columns([1, 5], vertical_alignment="center")
-    left.page_link(target, label=name, icon=":material/arrow_forward:")
-    right.markdown(what)
+for row in (list(WAYS)[:2], list(WAYS)[2:]):
+    for column, who in zip(st.columns(2), row, strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"**{who}**\n\n{WAYS[who][0]}")
+            with st.container(horizontal=True):
+                for target in WAYS[who][1]:
+                    name, icon = ui.PAGES[target]
+                    st.page_link(target, label=name, icon=icon)
 st.caption(
     "The science: He, Wang, Chen, Yang, On the Mechanism and Dynamics of Modular Addition: Fourier Features, "
     "Lottery Ticket, and Grokking, arXiv:2602.16849."
 )
+
+if wanted:  # last of all: the first training of a server loads the libraries, and the page need not wait for them
+    with refusals():
+        ui.lab().submit(small, "cpu", priority=-1)

@@ -74,4 +74,7 @@ def ipr(amplitude_MK):
 def wrap(angle):
     """The same angle in (-pi, pi]."""
     xp = array_namespace(angle)
-    return np.pi - xp.remainder(np.pi - angle, xp.asarray(2 * np.pi, dtype=angle.dtype))
+    half, turn = (xp.asarray(a, dtype=angle.dtype) for a in (np.pi, 2 * np.pi))
+    wrapped = half - xp.remainder(half - angle, turn)
+    # For an angle a rounding error above pi the remainder is rounded up to the whole turn.
+    return xp.where(wrapped <= -half, half, wrapped)

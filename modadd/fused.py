@@ -205,7 +205,8 @@ def _softmax(part, label, row_n, count, total, g, gt, logp, sums, P, R, N, S,
     answer = tl.min(tl.where(f == top[:, None], j[None, :], JW), 1)
     correct = (answer == right).to(tl.float32)
     z = tl.sum(tl.exp(f - top[:, None]), 1)
-    lp = f - (top + tl.log(z))[:, None]
+    # In this order: next to a large top, log z of a sure answer would be lost.
+    lp = (f - top[:, None]) - tl.log(z)[:, None]
     hit = j[None, :] == right[:, None]
     loss = -tl.sum(tl.where(hit, lp, 0.0), 1)
 

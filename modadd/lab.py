@@ -19,12 +19,13 @@ import filelock
 
 from . import forks
 from .record import Record
-from .runs import Run
+from .runs import Run, check_start
 from .store import Damaged, Store
 
 CHECKPOINT_SECONDS = 20
 SMALL_FLOP = 10**8  # p = 31 and below
 STATE_BYTES = 64 << 20  # a larger optimiser state is not kept with a finished run
+FINISHED = 100  # finished jobs that are remembered: their records are in the store, and memory is not endless
 WAITING, OVER = ("queued", "running"), ("finished", "failed", "stopped")
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Job:
     record: Record | None = None
     error: str | None = None
     wish: str | None = None
+    owner: str | None = None
     started: float = 0.0
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -54,10 +56,13 @@ class Job:
 
 
 class Lab:
-    """Queue, workers and jobs.  Thread-safe."""
+    """Queue, workers and jobs.  Thread-safe.
 
-    def __init__(self, store: Store):
-        self.store = store
+    `admit(run, active jobs)` names the owner of a run that is to be queued, or refuses it with a ValueError.
+    """
+
+    def __init__(self, store: Store, admit: Callable[[Run, list[Job]], str | None] = lambda run, active: None):
+        self.store, self._admit = store, admit
         self._jobs: dict[str, Job] = {}
         self._queues: dict[str, list] = {}
         self._workers: list[threading.Thread] = []
@@ -69,7 +74,8 @@ class Lab:
     def submit(self, run: Run, device: str = "auto", resume: Record | None = None, priority: int = 0) -> Job:
         """Queue a run (lower priority first); the same run is never queued twice.
 
-        It goes on from `resume`, or else from the longest stored record of its trajectory.
+        It goes on from `resume`, or else from the longest stored record of its trajectory.  Raises ValueError
+        with one sentence where it may not.
         """
         from .engine import pick_device
 
@@ -82,8 +88,11 @@ class Lab:
             job = self._jobs.get(run.id)
             if job is not None and job.active:
                 return job
+            owner = self.admit(run)
+            for old in [job.run.id for job in self._jobs.values() if job.status == "finished"][:-FINISHED]:
+                del self._jobs[old]
             self._jobs.pop(run.id, None)  # the newest job stands last
-            job = self._jobs[run.id] = Job(run, device, record=resume)
+            job = self._jobs[run.id] = Job(run, device, record=resume, owner=owner)
             if device not in self._queues:
                 self._queues[device] = []
                 worker = threading.Thread(target=self._work, args=(device,), name=f"lab-{device}", daemon=True)
@@ -92,6 +101,11 @@ class Lab:
             heapq.heappush(self._queues[device], (priority, next(self._order), job))
             self._changed.notify_all()
         return job
+
+    def admit(self, run: Run) -> str | None:
+        """Who would own this run if it were queued now; ValueError with one sentence if it would be refused."""
+        check_start(run)
+        return self._admit(run, [job for job in self.jobs() if job.active])
 
     def job(self, run_id: str) -> Job | None:
         return self._jobs.get(run_id)

@@ -60,10 +60,8 @@ def bets(
     without a flow has no race, and nobody bets on it.
     """
     z = [start[name] for name in ("alpha", "phi", "beta", "psi")]
-    winner_M = {rule: theory.predict_winner(rule, *z, p) for rule in rules if rule != "race"}
-    if "race" in rules and activation in theory.FLOWS:
-        winner_M["race"] = theory.race(p, *z, activation, finish)["winner_M"]
-    return winner_M
+    able = [rule for rule in rules if rule != "race" or activation in theory.FLOWS]
+    return {rule: theory.predict_winner(rule, *z, p, activation, finish) for rule in able}
 
 
 def interval(hits, n) -> tuple[np.ndarray, np.ndarray]:
@@ -143,6 +141,31 @@ def flow_errors(path: dict[str, np.ndarray], upto: int | None = None) -> dict[st
     return errors
 
 
+def aligned(path: dict[str, np.ndarray], tolerance: float) -> np.ndarray:
+    """Share of the neurons with |D| below the tolerance (radians) at each frame, [S]."""
+    return np.mean(np.abs(fourier.wrap(path["D_SM"])) < tolerance, axis=1)
+
+
+def basin(run: Run, path: dict[str, np.ndarray], size: tuple[int, int] = (28, 48)) -> dict[str, np.ndarray]:
+    """Steps that the flow needs to |D| = 0.1 from every place (beta, D) that the run's neurons could be at: beta_A,
+    D_B and steps_AB, never below the least that is above 0.
+
+    All neurons begin with equal magnitudes, so the invariant alpha^2 - n beta^2 (n = 2 for x^2, 1 for
+    ReLU) is the same for all and gives alpha from beta: two variables are left.
+    """
+    order = 2 if run.activation == "quad" else 1
+    kept = float(np.median(path["z0"][0] ** 2 - order * path["z0"][2] ** 2))
+    top = 1.05 * float(max(path["beta_SM"].max(), path["beta_flow_SM"].max()))
+    low = np.sqrt(max(0.0, -kept) / order)
+    low = max(0.97 * min(low or np.inf, float(path["beta_SM"].min())), 0.0)
+    beta_A = low + (np.arange(size[0]) + 0.5) * (top - low) / size[0]
+    D_B = ((np.arange(size[1]) + 0.5) * 2 / size[1] - 1) * np.pi
+    beta, D = np.meshgrid(beta_A, D_B, indexing="ij")
+    alpha = np.sqrt(np.maximum(kept + order * beta**2, theory.TINY))
+    steps = theory.alignment_steps(run, np.stack([alpha, D / 2, beta, 0 * D]))
+    return {"beta_A": beta_A, "D_B": D_B, "steps_AB": np.maximum(steps, steps[steps > 0].min(initial=np.inf))}
+
+
 HARMONICS = {"input": (3, 5), "output": (2, 3)}
 
 
@@ -177,3 +200,37 @@ def settled(alpha_SK: np.ndarray) -> int:
     leader_S = alpha_SK.argmax(-1)
     other = np.flatnonzero(leader_S != leader_S[-1])
     return int(other[-1]) + 1 if len(other) else 0
+
+
+def leader_race(record: Record, neuron: int) -> dict[str, np.ndarray] | None:
+    """What the tables of the frames know of a race: only the frequency in the lead, step by step; None beyond them."""
+    held = [(at, f) for at, f in zip(record.frame_steps, record.frames, strict=True) if neuron < len(f["frequency"])]
+    if not held:
+        return None
+    race = {name: np.full((len(held), record.run.K), -np.inf) for name in ("alpha_SK", "beta_SK", "D_SK")}
+    for row, (_, frame) in enumerate(held):
+        k = frame["frequency"][neuron] - 1
+        race["alpha_SK"][row, k], race["beta_SK"][row, k] = frame["alpha"][neuron], frame["beta"][neuron]
+        race["D_SK"][row, k] = fourier.wrap(2 * frame["phi"][neuron] - frame["psi"][neuron])
+    return race | {"step_S": np.array([at for at, _ in held])}
+
+
+WHOLE, MOMENTS, LEADER = "whole", "moments", "leader"
+
+
+def race(record: Record, neuron: int) -> tuple[dict[str, np.ndarray], str] | None:
+    """The race inside a neuron and how much of it the record saw: all K frequencies at many frames (WHOLE) or at
+    fewer than 8 (MOMENTS), or only the frequency in the lead (LEADER); None if it knows nothing of this neuron."""
+    spectra = record.frame(holding="theta_hat")
+    if neuron < len(spectra["theta_hat"] if spectra else ()) or len(record.series("theta")[0]) > 1:
+        seen = record.race(neuron)
+        return seen and (seen, WHOLE if len(seen["step_S"]) >= 8 else MOMENTS)
+    seen = leader_race(record, neuron)
+    return seen and (seen, LEADER)
+
+
+def upset(record: Record) -> int:
+    """The first neuron with a known spectrum whose largest frequency at first is not the one it keeps; else 0."""
+    held = len(record.frames[0].get("theta_hat", ()))
+    first_M, last_M = (record.frames[i]["frequency"][:held] for i in (0, -1))
+    return int(np.argmax(first_M != last_M)) if held else 0

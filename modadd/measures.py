@@ -63,7 +63,7 @@ def coherence(frequency_M, phi_M, K: int, orders=(1, 2, 3, 4)) -> np.ndarray:
 def leakage(neuron: dict) -> dict[str, float]:
     """Mean amplitude of the harmonics of each neuron's frequency k, relative to that at k: r = 3 and 5
     in the input layer, 2 and 3 in the output layer.  ReLU predicts 1/9 and 1/25 (O(r^-2)), x^2 none
-    (arXiv:2602.16849, sec. 5).  NaN where r k is a multiple of p for every neuron.
+    (arXiv:2602.16849, sec. 5).  NaN where r k is 0 or k itself mod p, up to sign, for every neuron.
     """
     xp = array_namespace(neuron["D_M"])
     result = {}
@@ -74,8 +74,9 @@ def leakage(neuron: dict) -> dict[str, float]:
         own_M = at(k_M)
         for r in harmonics:
             rk_M = r * k_M % p
-            real = (rk_M > 0) & (own_M > 0)
             folded_M = xp.where(rk_M > p // 2, p - rk_M, rk_M)
+            # Where 3 divides p a harmonic can fall back on k itself, which is no leak.
+            real = (rk_M > 0) & (folded_M != k_M) & (own_M > 0)
             share_M = at(xp.where(real, folded_M, xp.ones_like(folded_M))) / xp.where(real, own_M, xp.ones_like(own_M))
             count = int(xp.sum(xp.astype(real, xp.int64)))
             total = float(xp.sum(xp.where(real, share_M, xp.zeros_like(share_M))))

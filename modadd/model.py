@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .fourier import from_cosines
 from .runs import Run
 
 
@@ -67,9 +66,9 @@ def initial_weights(run: Run) -> tuple[np.ndarray, np.ndarray]:
         return scale * theta_MP, scale * np.ascontiguousarray(xi_PM.T)
     rng = np.random.default_rng([run.seed, 0])
     frequency_M = rng.permutation(np.arange(M) % K)
-    magnitude_MK = run.init_scale * (frequency_M[:, None] == np.arange(K))
     phase_2M1 = rng.uniform(-np.pi, np.pi, (2, M, 1))
-    theta, xi = (from_cosines(magnitude_MK, np.broadcast_to(phase_M1, (M, K))) for phase_M1 in phase_2M1)
+    turn_MP = 2 * np.pi / P * ((frequency_M[:, None] + 1) * np.arange(P) % P)
+    theta, xi = (run.init_scale * np.cos(turn_MP + phase_M1) for phase_M1 in phase_2M1)
     return theta.astype(np.float32), xi.astype(np.float32)
 
 

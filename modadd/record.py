@@ -13,9 +13,12 @@ from itertools import pairwise
 import numpy as np
 
 from . import data, fourier, ideal, measures
-from .runs import Run
+from .runs import EPOCHS_MAX, Run
 
 SCHEMA = 1
+PROVENANCE = {"steps": int, "seconds": int | float, "device": str, "torch": str, "finished": str,
+              "stop_reason": str | None, "steps_per_second": int | float | None}  # fmt: skip
+STOPS = (None, "stopped", "epochs", "plateau", "diverged")
 TABLE_NEURONS = 2048  # neurons whose cosine is kept in every frame
 SPECTRUM_NEURONS = 64  # neurons whose whole spectrum is kept in every frame
 WEIGHT_BYTES = 48 << 20  # budget for the weights of all frames of a run
@@ -28,6 +31,10 @@ Arrays: counts_K; frequency, alpha, phi, beta, psi of the first TABLE_NEURONS ne
 xi_hat, DFT rows of the first SPECTRUM_NEURONS; logits0 [P, P] of the pairs (0, y); correct and
 probability (of the right answer) of each unordered pair; theta and xi, [M, P], where they fit.
 A transformer has what `transformer.measures` takes, and its weights as weights/NAME."""
+
+
+# Of every pair: few frames of a small record can afford them.
+PICTURES = {"logits0", "probability", "answers"}
 
 
 def is_weight(name: str) -> bool:
@@ -213,7 +220,8 @@ class Record:
             return None
         counts = np.bincount(data.kinds(self.run).ravel(), minlength=4)
         mirrored, held_out = int(counts[data.MIRRORED]), int(counts[data.HELD_OUT])
-        right = last["test_accuracy"] * (mirrored + held_out) - (last["held_out_accuracy"] or 0) * held_out
+        right = round(last["test_accuracy"] * (mirrored + held_out))
+        right -= round((last["held_out_accuracy"] or 0) * held_out)
         return right / mirrored if mirrored else None
 
     def compact(self, detail: "Detail") -> "Record":
@@ -243,10 +251,10 @@ class Record:
                 spectrum = frame.pop(name, None)
                 if i in spectra and spectrum is not None:
                     frame[name] = coarse(spectrum[: detail.spectrum_neurons])
-            for name in ("logits0", "probability"):
-                picture = frame.pop(name, None)
-                if i in pictures and picture is not None:
-                    frame[name] = coarse(picture)
+            for name in PICTURES & frame.keys():
+                picture = frame.pop(name)
+                if i in pictures:
+                    frame[name] = coarse(picture) if picture.dtype.kind == "f" else picture
             frames.append(frame)
         return replace(
             self, steps=self.steps[keep], history={name: column[keep] for name, column in self.history.items()},
@@ -303,10 +311,24 @@ class Record:
 
 
 def read_card(array: np.ndarray) -> dict:
-    """The front page of a stored record: run, provenance and summary, without the arrays."""
-    card = json.loads(bytes(array))
+    """The front page of a stored record: run, provenance and summary, without the arrays.
+
+    Raises ValueError with a sentence if it is none, or of another schema.
+    """
+    try:
+        card = json.loads(bytes(array))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a record: its card is no JSON ({str(error)[:80]})") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"not a record: its card is a {type(card).__name__}")
     if card.get("schema") != SCHEMA:
-        raise ValueError(f"this record has schema {card.get('schema')}, this program reads {SCHEMA}")
+        raise ValueError(f"this record has schema {str(card.get('schema'))[:40]}, this program reads {SCHEMA}")
+    seen = card.get("provenance")
+    told = isinstance(seen, dict) and all(isinstance(seen.get(name), kind) for name, kind in PROVENANCE.items())
+    if not told or seen["stop_reason"] not in STOPS or not 0 <= seen["steps"] <= EPOCHS_MAX:
+        raise ValueError("not a record: its card does not say where it comes from")
+    if not isinstance(card.get("run"), dict) or not isinstance(card.get("summary"), dict):
+        raise ValueError("not a record: its card lacks its run or its summary")
     card["run"] = Run.from_json(json.dumps(card["run"]))
     return card
 
@@ -330,6 +352,7 @@ DETAILS = (
     Detail(40, 40, 40, 600, 2048, 64, True),
     Detail(40, 40, 20, 600, 512, 32, True),
     Detail(32, 20, 12, 500, 512, 24, True),
+    Detail(20, 12, 6, 400, 512, 20, True),
     Detail(32, 16, 8, 400, 512, 20, False),
     Detail(28, 10, 5, 400, 256, 20, False),
     Detail(24, 7, 3, 300, 256, 20, False),

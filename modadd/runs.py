@@ -9,6 +9,7 @@ from typing import Literal, get_args, get_origin
 
 P_MIN, P_MAX, P_GROK = 3, 199, 19
 WIDTH_MAX, EPOCHS_MAX = 200_000, 2_000_000
+LONGEST = 200  # characters of a setting in JSON
 WARMUP = 10  # the learning rate of step s is lr * min(s / WARMUP, 1)
 
 Activation = Literal["relu", "quad", "gelu", "identity"]
@@ -18,7 +19,8 @@ Split = Literal["ordered", "unordered"]
 Precision = Literal["fp32", "tf32"]
 Model = Literal["mlp", "transformer", "pre-ln"]
 Task = Literal["addition", "addpow", "add3"]
-PARENT = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}@\d{1,7}(/weights)?")
+PARENT = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}@\d{1,7}(/weights)?", re.ASCII)
+ORIGIN = re.compile(r"[0-9a-f]{16}")
 
 
 def width(p: int) -> int:
@@ -41,7 +43,8 @@ class Run:
     transformer with layer norms, which also learns the other tasks, (a + b)^c and a + b + c.
     `d_model` of an MLP is the width of a trainable embedding, 0 for none.  `batch` is the number of
     examples a step, 0 for all.  `parent` names where a fork left its parent: "ID@STEP", with "/weights"
-    where only the weights were taken along and the optimiser began anew.
+    where only the weights were taken along and the optimiser began anew.  `origin` is how the SHA-256 of the
+    files begins that an imported run was read from (`importing`); such a run cannot be trained, but forked.
 
     Source of the defaults: arXiv:2602.16849, experimental setup.
     """
@@ -67,6 +70,7 @@ class Run:
     heads: int = 4
     batch: int = 0
     parent: str = ""
+    origin: str = ""
 
     def __post_init__(self):
         check_p(self.p)
@@ -76,7 +80,7 @@ class Run:
             value = getattr(self, field.name)
             options = get_args(field.type) if get_origin(field.type) is Literal else None
             if options and value not in options:
-                raise ValueError(f"{field.name} must be one of {', '.join(options)}, got {value!r}")
+                raise ValueError(f"{field.name} must be one of {', '.join(options)}, got {value!r:.80}")
         _whole("d_mlp", self.d_mlp, 1, WIDTH_MAX)
         _whole("epochs", self.epochs, 1, EPOCHS_MAX)
         _whole("seed", self.seed, 0, 2**31 - 1)
@@ -90,7 +94,9 @@ class Run:
         _whole("heads", self.heads, 1, 64)
         _whole("batch", self.batch, 0, 2**24)
         if not isinstance(self.parent, str) or (self.parent and not PARENT.fullmatch(self.parent)):
-            raise ValueError(f"parent must name a run and a step as ID@STEP, got {self.parent!r}")
+            raise ValueError(f"parent must name a run and a step as ID@STEP, got {self.parent!r:.80}")
+        if not isinstance(self.origin, str) or (self.origin and not ORIGIN.fullmatch(self.origin)):
+            raise ValueError(f"origin must be 16 hexadecimal digits, got {self.origin!r}")
         self._check_model()
         if math.floor(self.frac_train * self.p**2) < 1:
             raise ValueError(f"frac_train = {self.frac_train} leaves no training pair at p = {self.p}: raise it")
@@ -108,6 +114,10 @@ class Run:
             raise ValueError(f"a {self.model} trains with adamw from random weights")
         if self.model == "transformer" and (self.task != "addition" or self.batch or self.layers > 1):
             raise ValueError("the transformer has one layer and learns addition from all pairs: choose pre-ln")
+        if self.model == "pre-ln" and (self.plateau or (self.split == "unordered" and self.task != "addition")):
+            raise ValueError("a pre-ln trains all its steps, and only addition has an unordered split")
+        if self.model == "transformer" and self.activation != "relu":
+            raise ValueError(f"the neurons of the transformer are relu, got {self.activation}")
 
     @property
     def K(self) -> int:
@@ -116,9 +126,9 @@ class Run:
 
     @property
     def preset(self) -> str:
-        """Name of the preset with these settings at any p, seed and length, else "fork" or "custom"."""
-        if self.parent:
-            return "fork"
+        """Name of the preset with these settings at any p, seed and length, else "fork", "imported" or "custom"."""
+        if self.parent or self.origin:
+            return "fork" if self.parent else "imported"
         usual = width(self.p) if self.model == "mlp" else 4 * self.d_model
         free = {"p", "d_mlp", "epochs", "plateau", "seed", "precision"}
         for name, settings in (PRESETS | TRANSFORMERS).items():
@@ -160,9 +170,16 @@ class Run:
     def from_json(cls, text: str) -> "Run":
         """The run whose `to_json` is `text`; raises ValueError on anything else."""
         try:
-            return cls(**json.loads(text))
-        except TypeError as error:
-            raise ValueError(f"not the settings of a run: {error}") from None
+            settings = json.loads(text)
+        except RecursionError:
+            raise ValueError("not the settings of a run: its JSON is nested too deeply") from None
+        if not isinstance(settings, dict):
+            raise ValueError(f"not the settings of a run: they are a JSON object, got a {type(settings).__name__}")
+        if unknown := settings.keys() - {field.name for field in fields(cls)}:
+            raise ValueError(f"not the settings of a run: it has none called {min(unknown)[:40]!r}")
+        if long := [name for name, value in settings.items() if len(str(value)) > LONGEST]:
+            raise ValueError(f"not the settings of a run: its {long[0]} is longer than {LONGEST} characters")
+        return cls(**settings)
 
 
 # Source: arXiv:2602.16849 and its published configurations; the table in section "presets".
@@ -194,16 +211,16 @@ PRESETS: dict[str, dict] = {
 TRANSFORMERS: dict[str, dict] = {
     "transformer": dict(model="transformer", d_model=128, lr=1e-3, weight_decay=1.0, frac_train=0.3, epochs=40_000),
     "addition": dict(
-        model="pre-ln", task="addition", activation="gelu", d_model=128, layers=2, batch=2048,
-        lr=1e-3, weight_decay=0.1, frac_train=0.5, epochs=20_000,
+        model="pre-ln", task="addition", activation="gelu", d_model=128, layers=1, batch=512,
+        lr=1e-3, weight_decay=2.0, frac_train=0.5, epochs=5_000,
     ),
     "addpow": dict(
         model="pre-ln", task="addpow", activation="gelu", d_model=128, layers=2, batch=4096,
-        lr=3e-4, weight_decay=0.1, frac_train=0.2, epochs=50_000,
+        lr=1e-3, weight_decay=1.0, frac_train=0.2, epochs=20_000,
     ),
     "add3": dict(
-        model="pre-ln", task="add3", activation="gelu", d_model=128, layers=2, batch=8192,
-        lr=3e-4, weight_decay=0.1, frac_train=0.3, epochs=50_000,
+        model="pre-ln", task="add3", activation="gelu", d_model=128, layers=2, batch=4096,
+        lr=1e-3, weight_decay=0.3, frac_train=0.3, epochs=20_000,
     ),
 }  # fmt: skip
 
@@ -216,7 +233,7 @@ def preset(name: str, p: int = 23, **changes) -> Run:
     """
     known = PRESETS | TRANSFORMERS
     if name not in known:
-        raise ValueError(f"preset must be one of {', '.join(known)}, got {name!r}")
+        raise ValueError(f"preset must be one of {', '.join(known)}, got {name!r:.80}")
     check_p(p)
     if name == "grokking" and p < P_GROK:
         raise ValueError(f"grokking needs p >= {P_GROK} (too few test pairs below), got {p}")
@@ -244,30 +261,41 @@ def step_flop(run: Run) -> int:
         return 3 * P * (P + 1) * M * P + 6 * P * D * M
     if run.model == "transformer":  # neurons to logits for each pair, and tables over residues: transformer.step
         return 6 * (examples(run) * M * P + D * ((2 * P + D + 1) * (M + P) + (2 * P + 1) * D + M * P))
-    return 6 * (run.weights - P * D) * examples(run)
+    # Every block but the last at all tokens but the first, which is a table; the last at the last token, with the
+    # keys and values of the others: transformer.preln.
+    before, block = (1 if run.task == "addition" else 2), 4 * D * D + 2 * D * M
+    once = before * ((run.layers - 1) * block + 2 * D * D + P * D) + block - 2 * D * D + (2 * run.layers + 1) * P * D
+    return 6 * once * examples(run)
 
 
 def examples(run: Run) -> int:
     """Examples that a step of a transformer learns from."""
-    inputs = {"addition": run.p**2, "addpow": 33 * run.p**2, "add3": run.p**3}[run.task]
-    return run.batch or math.floor(run.frac_train * inputs)
+    inputs = {"addition": run.p**2, "addpow": min(33, run.p) * run.p**2, "add3": run.p**3}[run.task]
+    every = math.floor(run.frac_train * inputs)
+    return min(run.batch or every, every)
 
 
 def check_p(p) -> int:
     """p itself, if it is an odd integer from 3 to 199; otherwise ValueError."""
     if isinstance(p, bool) or not isinstance(p, int) or not P_MIN <= p <= P_MAX or p % 2 == 0:
-        raise ValueError(f"p must be odd and between {P_MIN} and {P_MAX}, got {p}")
+        raise ValueError(f"p must be odd and between {P_MIN} and {P_MAX}, got {p!s:.80}")
     return p
+
+
+def check_start(run: Run):
+    """ValueError with one sentence if there is no step 0 to train this run from."""
+    if run.preset == "imported":
+        raise ValueError(f"{run.id} is an imported network without a past to train: fork it from its weights")
 
 
 def _whole(name, value, low, high):
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number between {low:,} and {high:,}, got {value}")
+        raise ValueError(f"{name} must be a whole number between {low:,} and {high:,}, got {value!s:.80}")
 
 
 def _real(name, value, low, high):
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number between {low:g} and {high:g}, got {value}")
+        raise ValueError(f"{name} must be a number between {low:g} and {high:g}, got {value!s:.80}")
 
 
 def _digest(run) -> str:

@@ -79,7 +79,7 @@ def parse(text: str, most: int = 64) -> list[int]:
         low, dash, high = word.partition("-")
         ends = (low, high) if dash else (low, low)
         if not all(end.isdecimal() and len(end) <= 10 for end in ends):
-            raise ValueError(f"seeds are whole numbers or ranges such as 1-4, got {word!r}")
+            raise ValueError(f"seeds are whole numbers or ranges such as 1-4, got {word!r:.40}")
         first, last = map(int, ends)
         if last >= 2**31:
             raise ValueError(f"a seed is at most {2**31 - 1}, got {last}")

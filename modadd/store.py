@@ -12,7 +12,9 @@ import re
 import sqlite3
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import diskcache
@@ -26,8 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "cache" / "atlas"
 RUNS = ROOT / "cache" / "runs"
 MAGIC = b"modadd1\n"
+EXPANDED = 4 << 30  # bytes of all arrays of a record; the widest network with its state takes a third of it
 ATLAS_BYTES = 400_000  # of a record in the atlas at p = 23; see `atlas_limit`
-ID = re.compile(r"p\d{3}-[a-z_]{1,40}-[0-9a-f]{10}")
+ID = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}", re.ASCII)
+FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")  # what diskcache calls the files it makes
 
 
 def atlas_limit(p: int) -> int:
@@ -65,7 +69,13 @@ class BytesOnly(diskcache.Disk):
     def fetch(self, mode, filename, value, read):
         if mode not in (diskcache.core.MODE_RAW, diskcache.core.MODE_BINARY):
             raise Damaged("the cache holds a row that is not plain bytes")
+        if filename is not None and not FILE.fullmatch(filename):
+            raise Damaged("the cache index names a file that is not one of its own")
         return super().fetch(mode, filename, value, read)
+
+    def remove(self, file_path):
+        if FILE.fullmatch(file_path):
+            super().remove(file_path)
 
 
 def to_bytes(record: Record) -> bytes:
@@ -74,13 +84,33 @@ def to_bytes(record: Record) -> bytes:
     return MAGIC + hashlib.sha256(archive).digest() + archive
 
 
-def from_bytes(blob: bytes) -> Record:
-    """The record; raises Damaged if a byte of it changed, ValueError if it is of another schema."""
+def unsealed(blob: bytes) -> bytes:
+    """The archive in a record's bytes; raises Damaged if a byte of it changed."""
     head, archive = blob[: len(MAGIC) + 32], blob[len(MAGIC) + 32 :]
     if head != MAGIC + hashlib.sha256(archive).digest():
         raise Damaged("its checksum does not match its content")
-    with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
-        return Record.from_arrays(dict(arrays))
+    return archive
+
+
+def from_bytes(blob: bytes, most: int = EXPANDED) -> Record:
+    """The record; raises Damaged if a byte of it changed or its arrays take more than `most` bytes,
+    ValueError if it is of another schema or no record at all."""
+    archive = io.BytesIO(unsealed(blob))
+    try:
+        with zipfile.ZipFile(archive) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > most:
+            raise Damaged(f"its arrays would take {size / 1e6:,.0f} MB, the most is {most / 1e6:,.0f}")
+        with np.load(archive, allow_pickle=False) as arrays:
+            arrays = dict(arrays)
+        # An array without content may claim any length, and loops would believe it.
+        if hollow := [name for name, array in arrays.items() if not array.nbytes and any(array.shape)]:
+            raise Damaged(f"its array {hollow[0][:40]!r} is hollow")
+        return Record.from_arrays(arrays)
+    except ValueError:
+        raise
+    except Exception as error:  # a foreign archive makes zipfile and numpy raise nearly anything
+        raise Damaged(f"it is no archive of arrays ({type(error).__name__})") from None
 
 
 def write_archive(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -130,20 +160,24 @@ class Store:
             file.rename(file.with_name(f"damaged-{file.name}"))
 
     def rebuild(self) -> int:
-        """Put every intact record file that the index lacks back into it; returns how many."""
-        known, found = set(self._keys()), 0
+        """Put every run that the index lacks back into it, from its longest, then latest intact file;
+        returns how many runs."""
+        known, best, spare = set(self._keys()), {}, []
         kept = {file for run_id in known if (file := self._file(run_id))}
-        for file in sorted(self.folder.rglob("*.val")):  # listed first: what is put back is a new file
-            if file in kept:
-                continue
+        # Unlike Path.rglob, os.walk bears a folder that another process removes meanwhile.
+        files = {Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names}
+        for file in sorted(file for file in files - kept if file.suffix == ".val"):
             with contextlib.suppress(ValueError, OSError):
                 record = from_bytes(file.read_bytes())
-                if record.run.id not in known:
-                    self.put(record)
-                    known.add(record.run.id)
-                    found += 1
-                file.unlink()
-        return found
+                spare.append(file)
+                rank = (record.step, record.provenance.get("finished") or "")
+                if record.run.id not in known and rank > best.get(record.run.id, ((-1,),))[0]:
+                    best[record.run.id] = rank, file
+        for _, file in best.values():
+            self.put(from_bytes(file.read_bytes()))
+        for file in spare:
+            file.unlink(missing_ok=True)
+        return len(best)
 
     def _keys(self) -> list[str]:
         # diskcache stops at the first row that it cannot read; ours go on without it.
@@ -158,6 +192,9 @@ class Store:
             raise Damaged(f"the stored run {run_id} cannot be read: {error}; delete it or train it again") from None
         if isinstance(file, bytes):  # a foreign row: ours are all files
             raise Damaged(f"the stored run {run_id} is not a file; delete it or train it again")
+        if file is not None and not isinstance(card, str):
+            file.close()
+            raise Damaged(f"the stored run {run_id} has no card; delete it or train it again")
         return file, card
 
     def _file(self, run_id: str) -> Path | None:
@@ -173,31 +210,54 @@ class Store:
         card = bytes(record.to_arrays()["card"]).decode()
         self._cache.set(record.run.id, to_bytes(record), tag=card, retry=False)
 
+    def mine(self, run_id: str) -> Record | None:
+        """The user's own record of this id, or None.  Raises Damaged if it is there but broken."""
+        file, _ = self._look(run_id)
+        if file is None:
+            return None
+        try:
+            with file:
+                return from_bytes(file.read())
+        except ValueError as error:
+            raise Damaged(f"the stored run {run_id} cannot be read: {error}; delete it or train it again") from None
+
+    def intact(self, run_id: str) -> bool:
+        """Is the user's own record of this id there, and its checksum right?"""
+        with contextlib.suppress(Damaged):
+            file, _ = self._look(run_id)
+            if file is not None:
+                with file:
+                    unsealed(file.read())
+                    return True
+        return False
+
+    def shipped(self, run_id: str) -> Record | None:
+        """The atlas's record of this id, or None.  Raises Damaged if its file cannot be read."""
+        with self._atlas_file(run_id) as arrays:
+            if arrays is None or f"{run_id}/card" not in arrays:
+                return None
+            return Record.from_arrays(
+                {key.removeprefix(f"{run_id}/"): arrays[key] for key in arrays if key.startswith(f"{run_id}/")}
+            )
+
     def get(self, run_id: str) -> Record | None:
         """The record of this id, or None.  Raises Damaged if it is there but broken.
 
-        Where the atlas holds a preset in TF32 only, that stands in for float32; its `run` says so.
+        Where a preset is held in TF32 only, that stands in for float32; its `run` says so.
         """
-        if not ID.fullmatch(run_id):
-            return None
-        file, _ = self._look(run_id)
-        if file is not None:
-            try:
-                with file:
-                    return from_bytes(file.read())
-            except ValueError as error:
-                raise Damaged(f"the stored run {run_id} cannot be read: {error}; delete it or train it again") from None
-        with self._atlas_file(run_id) as arrays:
-            run_id = self._in_atlas(run_id, arrays)
-            if run_id is None:
-                return None
-            return Record.from_arrays(
-                {name.removeprefix(f"{run_id}/"): arrays[name] for name in arrays if name.startswith(f"{run_id}/")}
-            )
+        for name in self._names(run_id):
+            if (record := self.mine(name) or self.shipped(name)) is not None:
+                return record
+        return None
+
+    @staticmethod
+    def _names(run_id: str) -> list[str]:
+        """The ids under which this run may be held, the best first."""
+        return [name for name in (run_id, twin(run_id)) if name] if ID.fullmatch(run_id) else []
 
     @contextlib.contextmanager
     def _atlas_file(self, run_id: str):
-        file = self.atlas and self.atlas / f"{run_id[:4]}.npz"
+        file = self.atlas and ID.fullmatch(run_id) and self.atlas / f"{run_id[:4]}.npz"
         if not file or not file.exists():
             yield None
             return
@@ -210,30 +270,27 @@ class Store:
 
     def where(self, run_id: str) -> str | None:
         """`cache`, `atlas` or None."""
-        if not ID.fullmatch(run_id):
-            return None
-        if self._file(run_id) is not None:
-            return "cache"
-        with self._atlas_file(run_id) as arrays:
-            return "atlas" if self._in_atlas(run_id, arrays) else None
-
-    @staticmethod
-    def _in_atlas(run_id: str, arrays) -> str | None:
-        """The id under which an atlas file holds this run, if it does."""
-        for name in (run_id, twin(run_id)) if arrays is not None else ():
-            if f"{name}/card" in arrays:
-                return name
+        for name in self._names(run_id):
+            if self._file(name) is not None:
+                return "cache"
+            if self._in_atlas(name):
+                return "atlas"
         return None
+
+    def _in_atlas(self, run_id: str) -> bool:
+        with self._atlas_file(run_id) as arrays:
+            return arrays is not None and f"{run_id}/card" in arrays
 
     def version(self, run_id: str) -> str:
         """Changes whenever the stored record of this id does."""
-        if ID.fullmatch(run_id):
-            with contextlib.suppress(Damaged):
-                file, _ = self._look(run_id)
+        with contextlib.suppress(Damaged):
+            for name in self._names(run_id):
+                file, _ = self._look(name)
                 if file is not None:
                     with file:
                         return f"{file.name}-{os.fstat(file.fileno()).st_mtime_ns}"
-                return self.where(run_id) or ""
+                if self._in_atlas(name):
+                    return "atlas"
         return ""
 
     def cards_of_cache(self) -> dict[str, dict]:
@@ -252,16 +309,10 @@ class Store:
         """The same for the atlas."""
         cards = {}
         for file in sorted(self.atlas.glob("p*.npz")) if self.atlas else ():
-            with contextlib.suppress(ValueError, zipfile.BadZipFile, EOFError, OSError, zlib.error), \
-                    file.open("rb") as opened, zipfile.ZipFile(opened) as archive, \
-                    np.load(opened, allow_pickle=False) as arrays:  # fmt: skip
-                for name in arrays:
-                    if name.endswith("/card"):
-                        run_id = name.removesuffix("/card")
-                        members = [m for m in archive.infolist() if m.filename.startswith(f"{run_id}/")]
-                        size = sum(m.compress_size for m in members)
-                        cards[run_id] = read_card(arrays[name]) | {"where": "atlas", "bytes": size}
-        return cards
+            with contextlib.suppress(OSError):
+                about = file.stat()
+                cards |= _cards_in(file, about.st_mtime_ns, about.st_size)
+        return {run_id: dict(card) for run_id, card in cards.items()}
 
     def cards(self) -> dict[str, dict]:
         """Every record there is, by id; the user's own shadow the atlas's."""
@@ -298,6 +349,21 @@ class Store:
 
     def close(self):
         self._cache.close()
+
+
+@lru_cache(maxsize=256)
+def _cards_in(file: Path, mtime_ns: int, size: int) -> dict[str, dict]:
+    """The cards in an atlas file as of this time and size; none if it cannot be read."""
+    cards, sizes = {}, Counter()
+    with contextlib.suppress(ValueError, zipfile.BadZipFile, EOFError, OSError, zlib.error), \
+            zipfile.ZipFile(file) as archive:  # fmt: skip
+        for member in archive.infolist():
+            run_id, _, name = member.filename.partition("/")
+            sizes[run_id] += member.compress_size
+            if name == "card.npy":
+                with archive.open(member) as opened:
+                    cards[run_id] = read_card(np.lib.format.read_array(opened, allow_pickle=False))
+    return {run_id: card | {"where": "atlas", "bytes": sizes[run_id]} for run_id, card in cards.items()}
 
 
 def squeeze(record: Record, limit: int) -> Record:

@@ -248,16 +248,18 @@ RULES_TEX = {
 }
 
 
-def predict_winner(rule: str, alpha_MK, phi_MK, beta_MK, psi_MK, p: int, activation: str = "quad") -> np.ndarray:
+def predict_winner(
+    rule: str, alpha_MK, phi_MK, beta_MK, psi_MK, p: int, activation: str = "quad", growth: float = 10.0
+) -> np.ndarray:
     """The frequency that each neuron will keep, from its initial weights alone, 1-based [M].
 
-    `rule` is one of RULES_TEX; only `race` looks at the activation.  arXiv:2602.16849, sec. 5 (phase),
-    the others derived for this project.  Raises ValueError for another rule.
+    `rule` is one of RULES_TEX; only `race` looks at the activation and at `growth`, its finish line.
+    arXiv:2602.16849, sec. 5 (phase), the others derived for this project.  Raises ValueError for another rule.
     """
     if rule not in RULES_TEX:
         raise ValueError(f"rule must be one of {', '.join(RULES_TEX)}, got {rule!r}")
     if rule == "race":
-        return race(p, alpha_MK, phi_MK, beta_MK, psi_MK, activation)["winner_M"]
+        return race(p, alpha_MK, phi_MK, beta_MK, psi_MK, activation, growth)["winner_M"]
     alpha, D = np.asarray(alpha_MK, float), wrap(2 * np.asarray(phi_MK, float) - psi_MK)
     score = {"phase": -np.abs(D), "magnitude": alpha, "drive": alpha**2 * beta_MK * np.cos(D)}
     return score[rule].argmax(-1) + 1

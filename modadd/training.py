@@ -17,7 +17,7 @@ import torch
 from . import fused
 from .engine import Engine, engine, pick_device
 from .record import Record, frame_steps, weight_stride
-from .runs import Run
+from .runs import Run, check_start
 from .step import METRICS
 
 PLATEAU_FROM, PLATEAU_EVERY, PLATEAU_LOSS, PLATEAU_ACCURACY = 10_000, 1_000, 1e-3, 5e-3
@@ -153,6 +153,8 @@ class _Member:
 def _lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[Update]]:
     """Train runs of one group together; yields one Update a run, in their order."""
     for run, resume in zip(runs, resumes, strict=True):
+        if resume is None:
+            check_start(run)
         if resume is not None and (
             resume.state is None or resume.run.trajectory != run.trajectory or resume.step > run.epochs
         ):

@@ -1,6 +1,5 @@
 """Every claim of the paper against the records of this modulus: expected, measured, verdict."""
 
-import re
 from pathlib import Path
 
 import streamlit as st
@@ -12,25 +11,7 @@ from modadd.runs import presets_at
 COLOUR = dict(zip(claims.VERDICTS, ("green", "orange", "red", "gray"), strict=True))
 ROOT = Path(__file__).resolve().parents[1]
 
-asked = st.query_params.get("run", "")
-if (named := re.match(r"p([0-9]{3})-", asked)) and "p" not in st.query_params:
-    st.query_params["p"] = str(int(named[1]))
 p = ui.page("Claims")
-st.title("What the paper claims, and what is so")
-st.markdown(
-    "Each claim is measured on the trained networks of this modulus, at their last frame. The bounds are ours and are "
-    "stated: a claim **holds** on one side, **fails** on the other, and is true **in part** between. A run that was "
-    "stopped early may fail for want of time; the pages linked show how far it had come."
-)
-other = ui.find(asked) if asked else None
-linked = other is not None and other.record is not None and other.record.run.p == p
-if asked and other.record is None and other.job is None:
-    st.error(f"No run called {ui.plain(asked)} is here; showing the presets instead.")
-everything = "all presets trained at this p"
-view = st.selectbox("Run", [*([asked] if linked else []), everything, *presets_at(p)], key=f"claims-run-{linked}")
-shown = {view: asked} if view == asked else {
-    name: preset(name, p).id for name in (presets_at(p) if view == everything else [view])
-}  # fmt: skip
 
 
 @st.cache_data(max_entries=64, show_spinner="Measuring ...")
@@ -38,6 +19,23 @@ def judged(run_id: str, step: int, frames: int, _record) -> list[dict]:
     return claims.judge(_record)
 
 
+st.title("What the paper claims, and what is so")
+st.markdown(
+    "Each claim is measured on the trained networks of this modulus, at their last frame. The bounds are ours and are "
+    "stated: a claim **holds** on one side, **fails** on the other, and is true **in part** between. A run that was "
+    "stopped early may fail for want of time; the pages linked show how far it had come."
+)
+asked = st.query_params.get("run", "")
+other = ui.find(asked).record if asked else None
+linked = other is not None and other.run.p == p
+if asked and other is None:
+    st.error(f"No run called {ui.plain(asked)} with anything to judge is here; showing the presets instead.")
+everything = "all presets trained at this p"
+view = st.selectbox("Run", [*([asked] if linked else []), everything, *presets_at(p)], key=f"claims-run-{linked}")
+shown = {view: asked} if view == asked else {
+    name: preset(name, p).id for name in (presets_at(p) if view == everything else [view])
+}  # fmt: skip
+ui.follow(*shown.values())
 records = {name: ui.find(run_id).record for name, run_id in shown.items()}
 rows = [
     {"run": name, **row}

@@ -2,32 +2,17 @@
 
 import streamlit as st
 
-from modadd import measures, preset, ui
+from modadd import measures, ui
 from modadd.figures import grokking
 from modadd.runs import P_GROK, WARMUP
-from modadd.store import ID
 
-# A run in the URL brings its own modulus, once; whoever then moves the slider leaves that run.
-asked = st.query_params.get("run", "")
-given = ui.find(asked).record if ID.fullmatch(asked) else None
-if given and st.session_state.get("grokking-run") != asked:
-    st.session_state["grokking-run"], st.session_state["p"] = asked, given.run.p
-    st.query_params["p"] = str(given.run.p)
 p = ui.page("Grokking")
 st.title("Memorise, then generalise")
-if asked and (given is None or given.run.p != p):
-    if given is None:
-        st.error(f"No run called {ui.plain(asked)} is here; showing the preset at p = {p} instead.")
-    given, st.session_state["grokking-run"] = None, None
-    del st.query_params["run"]
-if given is None and p < P_GROK:
+if "run" not in st.query_params and p < P_GROK:
     st.info(f"Grokking is studied from p = {P_GROK} on: at p = {p} too few pairs are left to test on. Move p up.")
     st.stop()
-run = given.run if given else preset("grokking", p)
-record = given or ui.find(run.id).record
-if record is None or not record.frames:
-    ui.offer(run, key="train-grokking")
-    st.stop()
+record = ui.choose_run(p, ["grokking"])
+run = record.run
 share = grokking.mirrored_share(run)
 if share is None:
     st.info(f"The run {run.id} trains on every pair, so that nothing is left to generalise to: open another one.")
@@ -60,32 +45,21 @@ seen = grokking.nearest(record, step, "probability")  # a small record keeps pro
 frame, moment = record.frame(seen, "probability"), (record, ends, step, ui.log_steps())
 
 
-def show(key: str, chart, rows, caption: str):
-    """A chart, its caption and its data."""
-    ui.draw(chart, f"grokking-{key}", caption)
-    st.caption(caption)
-    if rows is not None:
-        st.download_button(
-            "CSV", lambda: ui.csv(rows()), f"{run.id}-{key}.csv", "text/csv", key=f"csv-{key}", type="tertiary",
-            icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
-
-
 history, means = lambda: grokking.history_table(record), lambda: grokking.frame_table(record)
 cells = lambda: grokking.cells(frame, run)  # noqa: E731
 
 st.subheader("Three stages")
 left, right = st.columns(2)
 with left:
-    show("loss", grokking.losses(*moment), history,
-         "Loss in nats, log axis. The held-out pairs grow more surprising while the others are memorised.")  # fmt: skip
-    show("alignment", grokking.alignment(*moment), means,
-         "Misalignment of the phases: 0 where ψ = 2φ, 2/π at random.")  # fmt: skip
+    ui.show("Loss", "In nats, log axis. The held-out pairs grow more surprising while the others are memorised.",
+            grokking.losses(*moment), "grokking-loss", history, "Loss of each group of pairs by step")  # fmt: skip
+    ui.show("Misalignment of the phases", "Mean |sin D|: 0 where ψ = 2φ, 2/π at random.",
+            grokking.alignment(*moment), "grokking-alignment", means, "Mean absolute sine of D by step")  # fmt: skip
 with right:
-    show("accuracy", grokking.accuracies(*moment), history,
-         "Accuracy. Mirrored: test pairs whose mirror (y, x) is trained. Held out: all other test pairs.")  # fmt: skip
-    show("sparsity", grokking.sparsity(*moment), means,
-         "IPR (left, mean of both layers; 1: one frequency a neuron) and norm of all weights (right).")  # fmt: skip
+    ui.show("Accuracy", "Mirrored: test pairs whose mirror (y, x) is trained. Held out: all other test pairs.",
+            grokking.accuracies(*moment), "grokking-accuracy", history, "Accuracy by step")  # fmt: skip
+    ui.show("Sparsity and size", "IPR (left, mean of both layers; 1: one frequency a neuron), norm of all weights "
+            "(right).", grokking.sparsity(*moment), "grokking-sparsity", means, "IPR and norm by step")  # fmt: skip
 
 st.subheader("Why test accuracy waits on a plateau")
 full = measures.first_at_least(record.steps, record.history["train_accuracy"], 1.0)
@@ -100,27 +74,30 @@ st.markdown(
 )
 left, right = st.columns(2)
 with left:
-    show("answers", grokking.answers(frame, run), cells,
-         f"Step {seen:,}, x down, y across: full colour where the answer is right. Trained: common (both orders) and "
-         "rare (this order only). Tested: mirrored and held out.")  # fmt: skip
+    ui.show(f"Answers at step {seen:,}", "x down, y across: full colour where the answer is right. Trained: common "
+            "(both orders) and rare (this order only). Tested: mirrored and held out.", grokking.answers(frame, run),
+            "grokking-answers", cells, f"Right and wrong answers at step {seen}")  # fmt: skip
 with right:
     dots = "; a dot in each cell that is not common" if p <= grokking.DOTS_UP_TO else ""
     mean = ", ".join(f"{name} {value:.3f}" for name, value in grokking.mean_probability(frame, run).items())
-    show("probability", grokking.probability(frame, run), cells,
-         f"Step {seen:,}: probability of the right answer{dots}. Mean: {mean}.")  # fmt: skip
+    ui.show(f"Probability of the right answer at step {seen:,}", f"Mean: {mean}{dots}.",
+            grokking.probability(frame, run), "grokking-probability", cells,
+            f"Probability of the right answer to every pair at step {seen}")  # fmt: skip
 
 st.subheader("Common pairs first, rare ones later")
 st.markdown(
     "A common pair pulls twice on the same weights, a rare one once. Look for the blue curve to lead while rare "
     "pairs stay at or below guessing; if both rose together, being seen twice would not matter."
 )
-show("order", grokking.order(*moment), history, "Accuracy of common, rare and held-out pairs.")
+ui.show("Accuracy by kind of pair", "Common, rare and held-out pairs: who leads?",
+        grokking.order(*moment), "grokking-order", history, "Accuracy of each kind of pair by step")  # fmt: skip
 until = record.step if end1 is None else end1
 moments = dict.fromkeys(grokking.nearest(record, goal) for goal in (0, until // 2, until))
 for column, at in zip(st.columns(4), (None, *moments), strict=False):
     with column:
         caption = "The pairs, in the colours above" if at is None else f"Answers at step {at:,}"
-        show(f"panel-{at}", grokking.panel(None if at is None else record.frame(at), run), None, caption)
+        ui.draw(grokking.panel(None if at is None else record.frame(at), run), f"grokking-panel-{at}", caption)
+        st.caption(caption)
 
 st.subheader("From noise to one frequency a neuron")
 st.markdown(
@@ -135,7 +112,8 @@ for layer, name in (("input", "ipr_in"), ("output", "ipr_out")):
                 st.info(f"{title}: not reached.")
                 continue
             caption = f"{title}, {layer} layer: frame {at:,}, mean IPR {record.frame(at)[name]:.2f}"
-            show(f"dft-{layer}-{title}", grokking.spectra(record, at, layer), None, caption)
+            ui.draw(grokking.spectra(record, at, layer), f"grokking-dft-{layer}-{title}", caption)
+            st.caption(caption)
 
 st.subheader("Two forces on the weights")
 st.latex(grokking.FORCES_TEX)
@@ -147,8 +125,9 @@ st.markdown(
     "without it would generalise as early. Rows of the history are thinned: a point is the change between kept rows "
     "over the steps between them, and decay's part is exact where rows are one step apart."
 )
-show("forces", grokking.forces(*moment), lambda: grokking.forces_table(record),
-     "Change of the squared norm of all weights a step, in squared weight, symmetric log axis.")  # fmt: skip
+ui.show("What moves the norm", "Change of the squared norm of all weights a step, in squared weight, symmetric log "
+        "axis.", grokking.forces(*moment), "grokking-forces", lambda: grokking.forces_table(record),
+        "Change of the squared norm by weight decay and by the loss gradient")  # fmt: skip
 
 
 @st.cache_data(ttl=30, max_entries=2, show_spinner=False)
@@ -171,4 +150,5 @@ plots = {
 for column, (key, (title, columns, log, top)) in zip(st.columns([2, 1, 1]), plots.items(), strict=True):
     with column:
         chart = grokking.against_p(rows, columns, title, log, top)
-        show(key, chart, lambda: rows, f"Against p: {', '.join(columns)}.")
+        ui.show(title.capitalize(), f"Against p: {', '.join(columns)}.", chart, f"grokking-{key}", lambda: rows,
+                f"Against p: {', '.join(columns)}")  # fmt: skip

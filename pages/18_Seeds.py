@@ -74,9 +74,10 @@ if missing:
     )
     sure = seconds < SURE_SECONDS or st.checkbox(f"Yes, train for about {ui.duration(seconds)}", key=f"sure-{p}-{name}")
     if st.button("Train what is missing", type="primary", icon=":material/play_arrow:", disabled=not sure):
-        for place, run in enumerate(missing):
-            lab.submit(run, device, priority=1 + place)  # behind whatever one starts by hand
-        st.rerun()
+        with ui.refusals():
+            for place, run in enumerate(missing):
+                lab.submit(run, device, priority=1 + place)  # behind whatever one starts by hand
+            st.rerun()
 if waiting and st.button("Stop all", icon=":material/stop:"):
     for run in waiting:
         lab.stop(run.id)

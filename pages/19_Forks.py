@@ -38,7 +38,8 @@ until = c.number_input(
 exact = "Optimiser and all: exact"
 rough = "Weights of the nearest stored frame, a new optimiser"
 stored = [at for at in forks.places(parent) if at]
-how = d.selectbox("Take along", [exact, rough] if stored else [exact], key=f"fork-how-{run.id}")
+ways = [exact] * (run.preset != "imported" or not stored) + [rough] * bool(stored)
+how = d.selectbox("Take along", ways, key=f"fork-how-{run.id}")
 if how == rough:
     step = min(stored, key=lambda at: abs(at - step))
 try:

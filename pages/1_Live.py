@@ -32,6 +32,7 @@ def settings() -> Run | None:
             )
 
         d_mlp = st.number_input("Hidden neurons d_mlp", 1, 200_000, width(p), key=f"d_mlp-{p}")
+        d_model = st.number_input("Trainable embedding of width (0: none)", 0, 1024, 0, key=f"d_model-{name}")
         chosen = {
             "activation": choose("Activation", Activation, "activation"),
             "init": choose("Initial weights", Init, "init"),
@@ -45,7 +46,7 @@ def settings() -> Run | None:
             "plateau": st.checkbox("Stop on a plateau", base.plateau, key=f"plateau-{name}"),
         }
     try:
-        return replace(base, seed=seed, epochs=epochs, d_mlp=d_mlp, **chosen)
+        return replace(base, seed=seed, epochs=epochs, d_mlp=d_mlp, d_model=d_model, **chosen)
     except ValueError as error:
         st.sidebar.error(f"{error}.")
         return None
@@ -109,6 +110,14 @@ def watch():
     with left:
         st.markdown("**Loss**: the price of a wrong answer")
         ui.draw(curves.losses(record, None, log_steps), "losses", "Loss of train, test and held-out pairs by step")
+    if record.run.model != "mlp":
+        with right:
+            st.markdown("**Accuracy**: the share of right answers")
+            ui.draw(curves.accuracies(record, None, log_steps), "accuracies", "Accuracy of each group of pairs by step")
+        home = ui.HOMES[record.run.model]
+        st.page_link(home, label="See what this transformer does inside", query_params={"run": run_id})
+        return
+    with left:
         st.markdown("**Sparsity**: does a neuron keep one frequency?")
         ui.draw(curves.iprs(record, None, log_steps), "iprs", "Inverse participation ratio of both layers by step")
         st.markdown("**Phases**: ψ against 2φ, a dot a neuron")
@@ -149,4 +158,8 @@ if not found.live and found.record is not None:
             "This record holds no optimiser state, so continuing trains it again from step 0 "
             f"({ui.price(longer, device)})"
         )
+    st.page_link(
+        "pages/19_Forks.py", label="Fork it: other settings from some step on", icon=":material/fork_right:",
+        query_params={"run": run_id},
+    )  # fmt: skip
     st.caption(f"Run {run_id}, {ui.provenance(record)}.")

@@ -8,6 +8,9 @@ import streamlit as st
 
 from modadd import ui
 
+VIEWS = [f"pages/{name}.py" for name in ("4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery",
+                                         "9_Gradient_flow", "11_Claims")]  # fmt: skip
+
 ui.page("Runs")
 st.title("Every run that is here")
 st.markdown(
@@ -53,13 +56,16 @@ card = ordered[selected.selection.rows[0]]
 run_id = card["run"].id
 st.subheader(run_id)
 with st.container(horizontal=True):
+    there = {"run": run_id, "p": str(card["run"].p)}
     if st.button("Open", icon=":material/open_in_new:", type="primary"):
-        st.switch_page("pages/1_Live.py", query_params={"run": run_id})
+        st.switch_page("pages/1_Live.py", query_params=there)
     if st.button("Train it again", icon=":material/replay:"):
-        ui.lab().forget(run_id)
-        ui.lab().store.delete(run_id)
-        ui.lab().submit(card["run"])
-        st.switch_page("pages/1_Live.py", query_params={"run": run_id})
+        with ui.refusals():
+            ui.lab().admit(card["run"])  # before anything is lost
+            ui.lab().forget(run_id)
+            ui.lab().store.delete(run_id)
+            ui.lab().submit(card["run"])
+            st.switch_page("pages/1_Live.py", query_params={"run": run_id})
     if card["where"] == "cache":
         with st.popover("Delete", icon=":material/delete:"):
             st.write("The record and its checkpoint are removed from this machine for good.")
@@ -67,6 +73,10 @@ with st.container(horizontal=True):
                 ui.lab().forget(run_id)
                 ui.lab().store.delete(run_id)
                 st.rerun()
+
+with st.container(horizontal=True):
+    for target in VIEWS if card["run"].model == "mlp" else [ui.HOMES[card["run"].model]]:
+        st.page_link(target, label=ui.PAGES[target][0], icon=ui.PAGES[target][1], query_params=there)
 
 settings, numbers, origin = st.columns(3)
 settings.markdown("**Settings**")

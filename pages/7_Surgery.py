@@ -4,8 +4,8 @@ import math
 
 import streamlit as st
 
-from modadd import data, ideal, measures, surgery, ui
-from modadd.figures import grids, weights
+from modadd import data, ideal, measures, rows, surgery, ui
+from modadd.figures import grids
 from modadd.figures import surgery as figures
 from modadd.model import SWAPS
 from modadd.runs import presets_at
@@ -50,7 +50,6 @@ def operating_table(run, at: int, net: surgery.Network):
     st.caption(
         f"On the table: the weights of step {at:,}, the nearest to the step in view at which this record holds them."
     )
-
     operations: list = st.session_state.setdefault(f"operations-{run.id}", [])
     left, right = st.columns([2, 3])
     with left:
@@ -61,41 +60,28 @@ def operating_table(run, at: int, net: surgery.Network):
             st.button("Undo", icon=":material/undo:", disabled=not operations, on_click=operations.pop)
             st.button("Start over", disabled=not operations, on_click=operations.clear)
     states = [after(run.id, at, tuple(operations[:n]), net, run) for n in range(len(operations) + 1)]
-    before, now = states[0][0], states[-1][0]
-    groups = ("all",) if run.frac_train == 1 else ("all", "train", "test", "held_out")
     with right:
         st.dataframe(
-            [
-                {
-                    "": surgery.describe(operations[n - 1]) if n else "as trained",
-                    "loss (nats)": outcome.loss["all"], "accuracy": outcome.accuracy["all"], "mean cos D": cos,
-                }
-                for n, (outcome, cos) in enumerate(states)
-            ],
+            figures.account([surgery.describe(operation) for operation in operations], states),
             hide_index=True,
-            column_config={
-                "": st.column_config.TextColumn(width="medium"),
-                "accuracy": st.column_config.NumberColumn(format="percent"),
-                "loss (nats)": st.column_config.NumberColumn(format="%.4g"),
-                "mean cos D": st.column_config.NumberColumn(format="%.3f"),
-            },
-        )  # fmt: skip
+            column_config={"": st.column_config.TextColumn(width="medium")}
+            | {name: st.column_config.NumberColumn(format=form) for name, form in figures.FORMATS.items()},
+        )
         st.caption("A line an operation, each on top of the last. Loss and accuracy over all p² ordered sums.")
+    before, now = states[0][0], states[-1][0]
     with st.container(horizontal=True):
-        for group in groups:
+        for group in ("all",) if run.frac_train == 1 else ("all", "train", "test", "held_out"):
             label = group.replace("_", " ") + (" sums" if group == "all" else " pairs")
-            change = now.accuracy[group] - before.accuracy[group]
-            st.metric(f"accuracy, {label}", f"{now.accuracy[group]:.1%}", f"{change:.1%}" if operations else None)
-            change = now.loss[group] - before.loss[group]
-            st.metric(
-                f"loss, {label}",
-                ui.number(now.loss[group]),
-                f"{change:+.3g}" if operations else None,
-                delta_color="inverse",
-            )
+            for what, was, became, form in (
+                ("accuracy", before.accuracy[group], now.accuracy[group], ".1%"),
+                ("loss", before.loss[group], now.loss[group], ".3g"),
+            ):
+                change = f"{became - was:+{form}}" if operations else None
+                st.metric(f"{what}, {label}", ui.number(became, form), change,
+                          delta_color="inverse" if what == "loss" else "normal")  # fmt: skip
     for column, (title, outcome) in zip(st.columns(2), {"Before": before, "After": now}.items(), strict=True):
+        wrong = round((1 - outcome.accuracy["all"]) * run.p**2)
         with column:
-            wrong = round((1 - outcome.accuracy["all"]) * run.p**2)
             ui.show(
                 f"{title}: {wrong:,} of {run.p**2:,} sums wrong",
                 "Full colour: the right answer. Look for stripes: sums of equal x − y fail together, because the vote "
@@ -118,18 +104,47 @@ def try_activations(run, at: int, net: surgery.Network):
     small = len(data.labels(run.p)) * net.theta_MP.size < 1e9
     if st.toggle("Try every activation", small, key=f"swaps-{run.p}"):
         tried = {name: after(run.id, at, (("swap the activation", name),), net, run)[0] for name in SWAPS}
-        rows = figures.swaps_table(
-            list(tried), [surgery.parity(name) for name in tried],
-            [o.accuracy["all"] for o in tried.values()], [o.loss["all"] for o in tried.values()],
-        )  # fmt: skip
+        table = figures.swaps_table(tried)
         ui.show(
             f"Trained with {surgery.NAMES[run.activation]}, asked with others",
             f"Chance is {1 / run.p:.1%}. An even function at the bottom or an odd one at the top would refute it.",
-            figures.swaps(rows),
+            figures.swaps(table),
             "swaps",
-            lambda: rows,
+            lambda: table,
             "Accuracy of the trained network under ten activations",
         )
+
+
+def diversity():
+    """The ablations of a network that was never trained: fewer frequencies, narrower phases."""
+    st.subheader("What diversity is worth")
+    st.markdown(
+        "No training here: x² neurons of amplitude 1 with evenly spread phases, ψ = 2φ, 128 of them in all, voting"
+    )
+    st.latex(ideal.ABLATION_TEX)
+    q = st.segmented_control(
+        "Modulus", sorted({23, p}) if p <= 61 else [23], default=23, required=True, key=f"ablate-{p}"
+    )
+    few, wide, spans = ablations(q)
+    published = figures.PUBLISHED if q == 23 else {}
+    for column, (key, title, axis, curves, look_for) in zip(st.columns(2), (
+        ("frequencies", "Fewer frequencies", "frequencies in use", {"neurons fall silent": few, "neurons shared": wide},
+         "As published, a frequency left out takes its neurons with it, so that fewer frequencies also means fewer "
+         "neurons. Sharing all 128 among those that stay takes that confound away: the loss still falls steeply."),
+        ("phases", "Narrower phases", "range of the phases (units of π)", {"all frequencies": spans},
+         "Phases spread over part of the circle only. What has to cancel is exp(2iφ) and "
+         "exp(4iφ): look for the bump, where a wider range does that worse than a narrower one."),
+    ), strict=True):  # fmt: skip
+        table = figures.ablation_table(curves | ({"published": published[key]} if published else {}))
+        with column:
+            ui.show(title, look_for, figures.ablation(table, axis), f"ablation-{key}", lambda table=table: table,
+                    f"Loss by {axis} at p = {q}")  # fmt: skip
+    st.caption(
+        "At full diversity the published 7.41e-15 contains the rounding of ln Σ exp f − f; computed exactly it is "
+        f"{few[max(few)]:.2e}."
+        if q == 23
+        else f"Averages over at most 40 choices of frequencies, 128 neurons, p = {q}."
+    )
 
 
 st.title("Surgery")
@@ -141,49 +156,11 @@ st.markdown(
 )
 record = ui.choose_run(p, presets_at(p))
 run, step = record.run, ui.player([record])
-if held := weights.held(record, step):
+if held := rows.held(record, step):
     net, at = surgery.network(held[0], run), held[1]
     operating_table(run, at, net)
     try_activations(run, at, net)
 else:
     st.info("This record holds no weights, so there is nothing to operate on. A run trained here keeps them.")
     ui.offer(run, key="train-weights")
-
-st.subheader("What diversity is worth")
-st.markdown("No training here: x² neurons of amplitude 1 with evenly spread phases, ψ = 2φ, 128 of them in all, voting")
-st.latex(ideal.ABLATION_TEX)
-q = st.segmented_control("Modulus", sorted({23, p}) if p <= 61 else [23], default=23, required=True, key=f"ablate-{p}")
-few, wide, spans = ablations(q)
-left, right = st.columns(2)
-with left:
-    curves = {"neurons fall silent": few, "neurons shared": wide}
-    if q == 23:
-        curves["published"] = figures.PUBLISHED_FREQUENCIES
-    by_count = figures.ablation_table(curves)
-    ui.show(
-        "Fewer frequencies",
-        "As published, a frequency left out takes its neurons with it, so that fewer frequencies also means fewer "
-        "neurons. Sharing all 128 among those that stay takes that confound away: the loss still falls steeply.",
-        figures.ablation(by_count, "frequencies in use"),
-        "ablation-frequencies",
-        lambda: by_count,
-        f"Loss by number of frequencies at p = {q}",
-    )
-with right:
-    curves = {"all frequencies": spans} | ({"published": figures.PUBLISHED_PHASE_RANGE} if q == 23 else {})
-    by_range = figures.ablation_table(curves)
-    ui.show(
-        "Narrower phases",
-        "Phases spread over part of the circle only. What has to cancel is exp(2iφ) and "
-        "exp(4iφ): look for the bump, where a wider range does that worse than a narrower one.",
-        figures.ablation(by_range, "range of the phases (units of π)"),
-        "ablation-phases",
-        lambda: by_range,
-        f"Loss by range of the phases at p = {q}",
-    )
-st.caption(
-    "At full diversity the published 7.41e-15 contains the rounding of ln Σ exp f − f; computed exactly it is "
-    f"{few[max(few)]:.2e}."
-    if q == 23
-    else f"Averages over at most 40 choices of frequencies, 128 neurons, p = {q}."
-)
+diversity()

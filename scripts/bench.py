@@ -1,5 +1,8 @@
 """How fast is a step?  Ours against a plain reading of the paper, and against the machine's matrix products.
 
+    python scripts/bench.py --p 23 53 97 --device cpu --markdown
+    python scripts/bench.py --p 113 --preset transformer
+
 The plain trainer feeds one-hot inputs through two einsums, differentiates with autograd, updates
 with torch.optim.AdamW and makes four forward passes an epoch: training loss, test loss, training
 accuracy, test accuracy.  Ours does the same and more (metrics of five groups of pairs) through
@@ -24,7 +27,8 @@ from modadd.cost import free_memory
 from modadd.data import train_mask
 from modadd.engine import engine, pick_device
 from modadd.model import FUNCTIONS, initial_weights
-from modadd.runs import Precision, Run, preset, step_flop
+from modadd.runs import WARMUP, Precision, Run, preset, step_flop
+from modadd.transformer.model import initial_weights as start
 
 
 @dataclass
@@ -38,7 +42,7 @@ class Args:
     precision: Precision = "fp32"
     """tf32 needs a CUDA device"""
     preset: str = "standard"
-    """settings of the run"""
+    """settings of the run: a preset of the MLP, or transformer"""
     seconds: float = 10.0
     """time to spend on each modulus, about"""
     json: bool = False
@@ -91,6 +95,53 @@ class Plain:
         return 4 * (run.p**2 * (3 * run.d_mlp + 6 * run.p) + 12 * run.p * run.d_mlp)
 
 
+class PlainTransformer:
+    """The one-layer transformer as one writes it down from the paper: three positions all the way, autograd,
+    torch.optim.AdamW with a schedule, losses in float64, and the test set at every step."""
+
+    def __init__(self, run: Run, device: torch.device):
+        p, self.C = run.p, run.d_model // run.heads
+        self.w = {name: torch.nn.Parameter(torch.tensor(value, device=device)) for name, value in start(run).items()}
+        options = {"lr": run.lr, "betas": (0.9, 0.98), "weight_decay": run.weight_decay}
+        self.optimizer = torch.optim.AdamW(self.w.values(), **options)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: min(step / WARMUP, 1))
+        self.hidden_II = torch.ones(3, 3, dtype=torch.bool, device=device).triu(1)
+        train_N = torch.tensor(train_mask(run).ravel(), device=device)
+        a, b = torch.meshgrid(torch.arange(p, device=device), torch.arange(p, device=device), indexing="ij")
+        token_N3 = torch.stack((a.ravel(), b.ravel(), torch.full_like(a.ravel(), p)), 1)
+        self.train, self.test = ((token_N3[inside], token_N3[inside].sum(1) % p) for inside in (train_N, ~train_N))
+
+    def logits(self, token_N3):
+        w = self.w
+        x = w["W_E"][token_N3] + w["W_pos"]
+        q, k, v = (torch.einsum("nid,hdc->nhic", x, w[name]) for name in ("W_Q", "W_K", "W_V"))
+        scores = (q @ k.transpose(2, 3) / self.C**0.5).masked_fill(self.hidden_II, -torch.inf)
+        x = x + torch.einsum("nhic,hcd->nid", scores.softmax(3) @ v, w["W_O"])
+        x = x + torch.relu(x @ w["W_in"] + w["b_in"]) @ w["W_out"] + w["b_out"]
+        return (x @ w["W_U"])[:, -1]
+
+    def numbers(self, tokens, labels):
+        logits = self.logits(tokens)
+        loss = torch.nn.functional.cross_entropy(logits.double(), labels)
+        return loss, (logits.argmax(1) == labels).float().mean()
+
+    def advance(self, n: int):
+        for _ in range(n):
+            self.optimizer.zero_grad()
+            loss, accuracy = self.numbers(*self.train)
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            with torch.no_grad():
+                numbers = [loss, accuracy, *self.numbers(*self.test)]
+            [number.item() for number in numbers]
+
+    @staticmethod
+    def memory(run: Run) -> int:
+        """Bytes at the peak: three positions of the residual stream and of the neurons, for all ordered pairs."""
+        return 4 * (run.p**2 * 3 * (3 * run.d_mlp + 10 * run.d_model + 2 * run.p) + 6 * run.weights)
+
+
 class Matmul:
     """A square matrix product, large enough to show the machine at its best."""
 
@@ -132,11 +183,12 @@ def measure(run: Run, device: torch.device, seconds: float) -> dict:
     torch.backends.cuda.matmul.allow_tf32 = run.precision == "tf32"
     try:
         subjects, skipped = {"ours": engine([run], device), "matmul": Matmul(device)}, None
-        need, free = Plain.memory(run), free_memory(str(device))
+        plain = PlainTransformer if run.model == "transformer" else Plain
+        need, free = plain.memory(run), free_memory(str(device))
         if need > 0.8 * free:
             skipped = f"the plain trainer needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
         else:
-            subjects["plain"] = Plain(run, device)
+            subjects["plain"] = plain(run, device)
         # A turn of each lasts at least a tenth of a second where the time allows, and there are at least three.
         turns, left = {}, run.epochs
         for name, subject in subjects.items():

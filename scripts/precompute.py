@@ -1,23 +1,30 @@
-"""Train every preset of the given moduli into the cache, and make atlas files from them.
+"""Train every preset of the given moduli into the cache; draw the figures and write the atlas from them.
 
     python scripts/precompute.py --p 23 29 --workers 2
-    python scripts/precompute.py --p 23 --atlas cache/atlas
+    python scripts/precompute.py --all --devices cuda:0 cuda:1 --atlas cache/atlas
+    python scripts/precompute.py --p 23 --figures results      # train, simulate, draw and verify
+    python scripts/precompute.py --all --dry-run
+    python scripts/precompute.py --all --verify --atlas cache/atlas
+    python scripts/precompute.py --all --slurm --gpus 1        # and --status; see docs/cluster.md
 
-What is there is kept, what was interrupted goes on from its checkpoint, the longest runs start
-first, and a failure is reported at the end while the rest is done.
+What is there is kept, what was interrupted goes on from its checkpoint, the longest runs start first, and
+several of these may share a cache.  A failure is reported at the end while the rest is done; the exit status
+is then 1.
 """
 
-import multiprocessing as mp
-import os
+import heapq
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-import tyro
+from rich.table import Table
 
-from modadd import cli, store
-from modadd.runs import P_MAX, P_MIN, PRESETS, Run, check_p, preset, presets_at
+from modadd import atlas, check, cli, cluster, cost, pool, store
+from modadd.runs import PRESETS, Run, preset, presets_at
+
+P_EXACT = 71  # the largest modulus that `--precision auto` trains in float32 on a GPU
 
 
 @dataclass(kw_only=True)
@@ -30,115 +37,254 @@ class Flags:
     """Presets to train; grokking exists from p = 19 on."""
     seeds: list[int] = field(default_factory=lambda: [42])
     """Seeds to train."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    workers: int = 1
-    """Runs at a time; each CPU worker gets an equal share of the cores."""
+    epochs: int | None = None
+    """Training steps instead of the preset's own number."""
+    precision: Literal["auto", "fp32", "tf32"] = "auto"
+    """auto is fp32, but above p = 71 tf32 where the device is a GPU."""
+    devices: list[str] = field(default_factory=lambda: ["auto"])
+    """auto (every GPU, else the CPU), cpu, cuda, cuda:N; several share the work."""
+    workers: int | None = None
+    """Runs at a time on each device: 1 a GPU, and on the CPU 1 a core if memory allows, which share the cores."""
+    checkpoint_seconds: float = pool.CHECKPOINT_SECONDS
+    """What a run loses at most when it is killed."""
     cache: Path = field(default_factory=store.default_folder)
     """Folder of the cache."""
     atlas: Path | None = None
-    """Also write one compact file a modulus into this folder."""
+    """Also write one compact file a modulus into this folder; with --verify, check that folder, not the cache."""
+    figures: Path | None = None
+    """Also draw every published figure and table into this folder, of the first seed."""
     dry_run: bool = False
-    """List the missing runs and what they cost, and stop."""
+    """Say what the missing runs cost, by modulus, and stop."""
+    verify: bool = False
+    """Train nothing; read every wanted record again, list what is missing or damaged, exit 1 if anything is."""
+    slurm: bool = False
+    """Collect what a Slurm cluster has trained, and send it what is missing; see docs/cluster.md."""
+    status: bool = False
+    """Only collect it, and tell how the tasks on the cluster stand."""
+    jobs: Path | None = None
+    """Folder that the nodes of the cluster mount too; slurm in the cache by default."""
+    partition: str | None = None
+    """Partition of the cluster; its own default by default."""
+    minutes: int = 60
+    """Time of a task on the cluster; a run that takes longer is interrupted and goes on."""
+    gpus: Literal[0, 1] = 0
+    """GPUs of a task on the cluster."""
+    cpus: int = 1
+    """Cores of a task on the cluster."""
     json: bool = False
     """Print one JSON object on stdout."""
 
 
-def wanted(flags: Flags) -> list[Run]:
+def devices(flags: Flags) -> list[str]:
+    """The devices that the flags name; ValueError for one that is not here."""
+    from modadd.engine import pick_device
+
+    if flags.devices == ["auto"]:
+        import torch
+
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+    return list(dict.fromkeys(str(pick_device(name)) for name in flags.devices))
+
+
+def wanted(flags: Flags, where: list[str]) -> list[Run]:
     """The runs that the flags name; ValueError with one sentence for a bad name or modulus."""
-    moduli = list(range(P_MIN, P_MAX + 1, 2)) if flags.all else flags.p
-    if not moduli:
-        raise ValueError("no modulus given: name some with --p, or use --all")
     for name in flags.presets:
         if name not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    fast = flags.precision == "tf32" or (flags.precision == "auto" and "cpu" not in where)
+    if flags.precision == "tf32" and "cpu" in where:
+        raise ValueError("precision tf32 needs a CUDA device: choose fp32")
     return [
-        preset(name, p, seed=seed)
-        for p in map(check_p, moduli)
+        preset(name, p, seed=seed, epochs=flags.epochs,
+               precision="tf32" if fast and (flags.precision == "tf32" or p > P_EXACT) else "fp32")
+        for p in cli.moduli(flags.p, flags.all)
         for name in flags.presets if name in presets_at(p)
         for seed in flags.seeds
     ]  # fmt: skip
 
 
-def train_one(run: Run, cache: Path, device: str, threads: int, steps) -> str:
-    """Train a run in a worker process; `steps[id]` tells the parent how far it is."""
-    import torch
-
-    from modadd.lab import carry_out
-
-    torch.set_num_threads(threads)
-
-    def look(update) -> bool:
-        steps[run.id] = update.step
-        return False
-
-    carry_out(run, store.Store(cache), device, look)
-    return run.id
+def names(run: Run, flags: Flags) -> list[str]:
+    """The ids under which a record counts as this run: in either precision, if that was left open."""
+    others = [replace(run, precision=name).id for name in ("fp32", "tf32")] if flags.precision == "auto" else []
+    return list(dict.fromkeys([run.id, *others]))
 
 
-def train_all(runs: list[Run], flags: Flags) -> dict[str, str]:
-    """Train runs in worker processes under one progress bar; returns the failures by run id."""
-    failures: dict[str, str] = {}
-    threads = max(1, (os.cpu_count() or 1) // flags.workers)
-    context = mp.get_context("spawn")  # CUDA and OpenMP do not survive a fork
-    with context.Manager() as manager, ProcessPoolExecutor(flags.workers, mp_context=context) as pool, \
-            cli.progress() as bar:  # fmt: skip
-        steps = manager.dict()
-        task = bar.add_task("training", total=sum(run.epochs for run in runs), rate="")
-        futures = {pool.submit(train_one, run, flags.cache, flags.device, threads, steps): run for run in runs}
-        left, done = set(futures), 0
-        while left:
-            try:
-                for future in as_completed(left, timeout=0.5):
-                    run = futures[future]
-                    left.discard(future)
-                    done += 1
-                    steps[run.id] = run.epochs  # a plateau ends a run early: its bar is full all the same
-                    if error := future.exception():
-                        failures[run.id] = f"{type(error).__name__}: {error}"
-            except TimeoutError:
-                pass
-            bar.update(task, completed=sum(steps.values()), rate=f"{done} of {len(runs)} runs")
-    return failures
+def missing(runs: list[Run], flags: Flags, shelf: store.Store) -> list[Run]:
+    """Those of the runs that are not finished in the cache, or whose bytes there are no longer what was written."""
+    cards = shelf.cards_of_cache()
+    ended = {i for i, card in cards.items() if card["provenance"]["stop_reason"] not in (None, "stopped")}
+    return [run for run in runs if not any(i in ended and shelf.intact(i) for i in names(run, flags))]
+
+
+def workers_of(runs: list[Run], flags: Flags, where: list[str]) -> int:
+    """Runs at a time on each device."""
+    if flags.workers is not None:
+        return max(1, flags.workers)
+    if "cpu" not in where or not runs:
+        return 1
+    fit = int(0.8 * cost.free_memory() / max(cost.memory_and_disk(run)[0] for run in runs))
+    return max(1, min(cost.cores(), fit))
+
+
+def prices(runs: list[Run], where: list[str], workers: int) -> tuple[dict[str, cost.Cost], float]:
+    """({run id: its cost}, seconds until all are done)."""
+    threads = pool.share_of_cores(workers * len(where))
+    price = {run.id: cost.estimate(run, where[0], threads) for run in runs}
+    free_at = [0.0] * (workers * len(where))
+    for seconds in sorted((one.seconds for one in price.values()), reverse=True):
+        heapq.heapreplace(free_at, free_at[0] + seconds)
+    return price, max(free_at)
+
+
+def bill(runs: list[Run], lacking: list[Run], price: dict[str, cost.Cost]) -> list[dict]:
+    """Of each modulus: runs wanted and missing, seconds of all, memory of the largest, bytes on disk."""
+    rows = []
+    for p in sorted({run.p for run in runs}):
+        own = [price[run.id] for run in lacking if run.p == p]
+        rows.append({
+            "p": p, "wanted": sum(run.p == p for run in runs), "missing": len(own),
+            "seconds": sum(one.seconds for one in own), "memory_bytes": max((one.memory for one in own), default=0),
+            "disk_bytes": sum(one.disk for one in own),
+        })  # fmt: skip
+    return rows
+
+
+def show(rows: list[dict]):
+    table = Table("p", "runs", "to train", "worker minutes", "memory, MB", "disk, MB", header_style="", box=None)
+    for column in table.columns:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(
+            str(row["p"]), str(row["wanted"]), str(row["missing"]), f"{row['seconds'] / 60:,.1f}",
+            f"{row['memory_bytes'] / 1e6:,.0f}", f"{row['disk_bytes'] / 1e6:,.0f}",
+        )  # fmt: skip
+    cli.stderr.print(table)
+
+
+def train(runs: list[Run], flags: Flags, where: list[str], workers: int) -> tuple[dict[str, str], list[str]]:
+    """({run id: why it failed}, [ids that advanced here])."""
+    length, advanced = {run.id: run.epochs for run in runs}, set()
+    with cli.many(runs) as show_progress:
+
+        def look(run_id: str, step: int):
+            if step < length[run_id]:
+                advanced.add(run_id)
+            show_progress(run_id, step)
+
+        failures = pool.train_all(runs, flags.cache, where, workers, look, flags.checkpoint_seconds)
+    return failures, sorted(advanced)
+
+
+def write_atlas(runs: list[Run], flags: Flags, shelf: store.Store) -> Iterator[str]:
+    """Put the wanted runs that are finished into the atlas's files, beside what these hold; says how large each is."""
+    there = store.Store(flags.cache, flags.atlas)
+    held = {i: card["run"].p for i, card in there.cards_of_atlas().items()}
+    for p in sorted({run.p for run in runs}):
+        records = {i: there.shipped(i) for i, its_p in held.items() if its_p == p}
+        for run in runs:
+            record = cli.first(shelf.mine(i) for i in names(run, flags)) if run.p == p else None
+            if record is not None and record.finished:
+                for name in names(run, flags):
+                    records.pop(name, None)
+                records[record.run.id] = store.squeeze(record, store.atlas_limit(p))
+        file = store.write_atlas(flags.atlas, p, [records[i] for i in sorted(records)])
+        yield f"{file}: {len(records)} records, {file.stat().st_size / 1e6:.2f} MB"
+    there.close()
+    yield f"{atlas.write_table(flags.atlas)}: what their cards lack"
+
+
+def verify(runs: list[Run], flags: Flags) -> dict[str, str]:
+    """{run id: what is wrong with its record, or that there is none}."""
+    shelf, wrong = store.Store(flags.cache, flags.atlas), {}
+    read = shelf.shipped if flags.atlas else shelf.mine
+    for run in runs:
+        try:
+            record = cli.first(map(read, names(run, flags)))
+            found = check.faults(record) if record else ["missing"]
+        except ValueError as error:  # damaged, or of another schema
+            found = [str(error)]
+        if found:
+            wrong[run.id] = "; ".join(found)
+    return wrong
+
+
+def draw(runs: list[Run], flags: Flags, shelf: store.Store) -> list[dict]:
+    """Draw the published figures and tables of every wanted modulus and verify that each is there."""
+    from modadd import published  # and matplotlib
+
+    results = []
+    for p in sorted({run.p for run in runs}):
+        results.append(published.publish(p, shelf, flags.figures, seed=flags.seeds[0]))
+        cli.say(published.told(results[-1]))
+    return results
+
+
+def on_cluster(flags: Flags) -> dict:
+    """Collect what is done on a cluster; then tell how its tasks stand, or send it what is missing."""
+    if flags.devices != ["auto"] or flags.verify or flags.atlas or flags.figures:
+        raise ValueError("--devices, --verify, --atlas and --figures are for this machine: give them without --slurm")
+    shelf, folder = store.Store(flags.cache), flags.jobs or flags.cache / "slurm"
+    report = {"collected": cluster.collect(folder, shelf)}
+    cli.say([f"{len(report['collected'])} records collected from {folder}"])
+    if flags.status:
+        tasks = cluster.status(folder)
+        cli.say(cluster.told(tasks))
+        return report | {"tasks": [task.to_json() for task in tasks]}
+    runs = wanted(flags, ["cuda" if flags.gpus else "cpu"])
+    lacking, sent = missing(runs, flags, shelf), {}
+    if flags.dry_run:
+        show(bill(runs, lacking, prices(lacking, ["cpu"], 1)[0]))
+    else:
+        sent = cluster.submit(
+            lacking, shelf, folder, flags.minutes, flags.partition, flags.gpus, flags.cpus, flags.workers
+        )
+    cli.say([f"{len(runs)} runs wanted, {len(lacking)} to train, {sum(map(len, sent.values()))} sent to Slurm now",
+             *(f"{job}  {', '.join(ids)}" for job, ids in sent.items())])  # fmt: skip
+    return report | {"wanted": len(runs), "missing": [run.id for run in lacking], "sent": sent}
 
 
 def main(flags: Flags):
+    failures, files, report = {}, [], {}
     with cli.one_sentence():
-        from modadd import cost
-        from modadd.engine import pick_device
-
-        device = str(pick_device(flags.device))
-        runs, shelf = wanted(flags), store.Store(flags.cache)
-        cards = shelf.cards_of_cache()
-        finished = {i for i, card in cards.items() if card["provenance"]["stop_reason"] not in (None, "stopped")}
-        missing = [run for run in runs if run.id not in finished]
-        prices = {run.id: cost.estimate(run, device) for run in missing}
-        missing.sort(key=lambda run: -prices[run.id].seconds)
-        report = {
-            "wanted": len(runs), "missing": [run.id for run in missing],
-            "seconds": sum(price.seconds for price in prices.values()) / flags.workers,
-            "disk_bytes": sum(price.disk for price in prices.values()),
-        }  # fmt: skip
-        cli.stderr.print(
-            f"{len(runs)} runs wanted, {len(missing)} to train: about {report['seconds']:,.0f} s "
-            f"and {report['disk_bytes'] / 1e6:,.0f} MB on {device}"
-        )
-        failures = {}
-        if not flags.dry_run:
-            failures = train_all(missing, flags) if missing else {}
-            if flags.atlas:
-                for p in sorted({run.p for run in runs}):
-                    there = [shelf.get(run.id) for run in runs if run.p == p]
-                    file = store.write_atlas(
-                        flags.atlas, p, [store.squeeze(record, store.atlas_limit(p)) for record in there if record]
-                    )
-                    cli.stderr.print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+        if flags.slurm or flags.status:
+            report = on_cluster(flags)
+            if flags.json:
+                cli.print_json(report)
+            return
+        if flags.verify:
+            runs = wanted(flags, [])
+            failures = verify(runs, flags)
+            report = {"wanted": len(runs)}
+            cli.say([f"{len(runs) - len(failures)} of {len(runs)} records are whole"])
+        else:
+            where = devices(flags)
+            runs = wanted(flags, where)
+            shelf = store.Store(flags.cache)
+            lacking = missing(runs, flags, shelf)
+            workers = workers_of(lacking, flags, where)
+            price, seconds = prices(lacking, where, workers)
+            rows = bill(runs, lacking, price)
+            disk = sum(row["disk_bytes"] for row in rows)
+            report = {"wanted": len(runs), "missing": [run.id for run in lacking], "devices": where,
+                      "workers": workers, "seconds": seconds, "disk_bytes": disk, "moduli": rows}  # fmt: skip
+            if flags.dry_run:
+                show(rows)
+            cli.say([f"{len(runs)} runs wanted, {len(lacking)} to train: about {seconds / 60:,.1f} minutes and "
+                     f"{disk / 1e6:,.0f} MB with {workers} workers on {', '.join(where)}"])  # fmt: skip
+            if not flags.dry_run:
+                if lacking:
+                    failures, report["trained"] = train(lacking, flags, where, workers)
+                if flags.atlas:
+                    cli.say(write_atlas(runs, flags, shelf))
+                if flags.figures:
+                    failures |= verify(runs, replace(flags, atlas=None))
+                    files = report["figures"] = draw(runs, flags, shelf)
         for run_id, why in failures.items():
-            cli.stderr.print(f"[red]{run_id} failed:[/] {why}", highlight=False)
+            cli.stderr.print(f"[red]{run_id}:[/] {why}", highlight=False, soft_wrap=True)
         if flags.json:
             cli.print_json(report | {"failures": failures})
-    sys.exit(1 if failures else 0)
+    sys.exit(1 if failures or any(one["missing"] for one in files) else 0)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Flags, description=__doc__))
+    main(cli.flags(Flags, __doc__))

@@ -152,6 +152,53 @@ def test_overview_of_23_is_drawn_within_three_seconds(server, browser):
     assert min(visit() for _ in range(3)) < 3
 
 
+def step_in_view(tab) -> str:
+    return tab.locator(".st-key-step input[type=range]").get_attribute("aria-valuetext")
+
+
+def test_playing_moves_the_step_and_every_chart(server, tab):
+    tab.goto(f"{server}/Phases?p=23")
+    tab.locator(".st-key-chart-scatter svg.marks").wait_for()
+    tab.get_by_role("button", name="Start", exact=True).click()
+    tab.locator(".st-key-step input[aria-valuetext='0']").wait_for(state="attached")
+    tab.locator(".st-key-step-play").get_by_role("button", name="Play").wait_for()
+    before = {key: drawing(tab, key) for key in ("scatter", "ring-1", "violins", "counts", "evenness")}
+    tab.locator(".st-key-step-play").get_by_role("button", name="Play").click()
+    tab.wait_for_function(
+        "!['0', '1', '2'].includes(document.querySelector('.st-key-step input[type=range]').ariaValueText)"
+    )
+    tab.locator(".st-key-step input[aria-valuetext='5,000']").wait_for(state="attached")  # the film ends by itself
+    tab.locator(".st-key-step-play").get_by_role("button", name="Play").wait_for()
+    for key, was in before.items():
+        tab.wait_for_function(
+            "([key, was]) => document.querySelector(`.st-key-chart-${key} svg.marks`).innerHTML !== was", arg=[key, was]
+        )
+    assert step_in_view(tab) == "5,000"
+
+
+def test_clicking_a_neuron_opens_its_race(server, tab):
+    tab.goto(f"{server}/Phases?p=23")
+    dots = tab.locator(".st-key-chart-scatter svg.marks g.mark-symbol.role-mark path")
+    dots.first.wait_for(state="attached")
+    tab.wait_for_function("document.querySelectorAll('.st-key-chart-scatter g.mark-symbol path').length > 500")
+    dots.nth(200).click(force=True)
+    tab.wait_for_url("**/Lottery?*run=p023-standard-*")
+    tab.get_by_text(re.compile(r"Neuron \d+ ends on")).wait_for()
+    tab.locator(".st-key-chart-race-alpha svg.marks").wait_for()
+
+
+def test_a_chart_is_saved_as_svg(server, tab):
+    tab.goto(f"{server}/Weights?p=23")
+    tab.locator(".st-key-chart-spectrum svg.marks").wait_for()
+    tab.locator(".st-key-save-spectrum").get_by_role("button", name="Save").click()
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="Chart as SVG").click()
+    saved = Path(waiting.value.path()).read_text()
+    assert waiting.value.suggested_filename == "spectrum.svg"
+    assert saved.startswith("<svg")
+    assert saved.count("<path") > 22  # a bar for each layer and frequency
+
+
 @pytest.mark.parametrize("page", ["", *sorted(file.stem.partition("_")[2] for file in ROOT.glob("pages/*.py"))])
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_every_page_fits_its_window(server, browser, page, width, scheme):

@@ -1,23 +1,37 @@
 """What a run is said to cost, and the refusal of one that does not fit."""
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import SMALL
 
+import modadd.engine
 from modadd import cost
 from modadd.cost import check_memory, estimate, free_memory, step_flop
-from modadd.runs import PRESETS, Run, preset
+from modadd.runs import PRESETS, TRANSFORMERS, Run, preset
 from modadd.store import to_bytes
 
 GIB = 1 << 30
 
 
+SPEED = cost.Speed(matmul=1e12, activation=1e-10, step=1e-4, frame=1e-3, weight=1e-8, start=1e-2, keep=1e8)
+
+
+@pytest.fixture
+def this_machine(monkeypatch):
+    """The speed of this very machine, measured anew."""
+    cost.measured.cache_clear()
+    return cost.measured
+
+
 @pytest.fixture(autouse=True)
-def speed(monkeypatch):
-    """A machine of one teraflop, so that no test times this one."""
-    monkeypatch.setattr(cost, "matmul_speed", lambda device: 1e12)
+def speed(monkeypatch, this_machine):
+    """A machine of one teraflop with every device, so that no other test times this one."""
+    monkeypatch.setattr(cost, "measured", lambda *about: SPEED)
+    monkeypatch.setattr(modadd.engine, "pick_device", lambda name: torch.device("cpu" if name == "auto" else name))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -41,9 +55,59 @@ def test_more_work_costs_more(change):
     assert big.disk > small.disk
 
 
-def test_time_is_steps_times_time_a_step():
-    said = estimate(replace(SMALL, epochs=1000))
-    assert said.seconds == pytest.approx(1000 * said.seconds_per_step)
+def test_time_is_steps_and_frames_and_a_start():
+    short, long = (estimate(replace(SMALL, epochs=epochs)) for epochs in (2000, 4000))
+    a_step = step_flop(SMALL) / 1e12 + 28 * 11 * 1e-10 + 1e-4
+    assert long.seconds_per_step == pytest.approx(a_step)
+    frames = 10 * (1e-3 + 2 * 7 * 11 * 1e-8)  # every 200 steps
+    more = long.seconds - short.seconds
+    assert more == pytest.approx(2000 * a_step + frames + (long.disk - short.disk) / 1e8)
+    assert short.seconds > 1e-2 + 2000 * a_step
+
+
+def test_threads_share_the_work_but_not_the_fixed_cost():
+    one, four = (estimate(Run(p=53), "cpu", threads).seconds_per_step for threads in (1, 4))
+    assert one - 1e-4 == pytest.approx(4 * (four - 1e-4))
+    assert estimate(Run(p=53), "cuda:0", 4) == estimate(Run(p=53), "cuda:0", 1)
+
+
+def test_auto_is_the_device_that_is_here():
+    assert estimate(Run()) == estimate(Run(), "auto") == estimate(Run(), "cpu")
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers_have_a_price_too(name):
+    small, big = (estimate(preset(name, p)) for p in (11, 23))
+    assert 0 < small.seconds <= big.seconds
+    assert 0 < small.memory < big.memory
+
+
+@pytest.mark.parametrize("rank", [cost.rank, lambda run: estimate(run).seconds], ids=["rank", "estimate"])
+def test_longer_runs_rank_higher(rank):
+    runs = [preset("standard", 7), preset("standard", 23), preset("grokking", 23), preset("standard", 53),
+            preset("grokking", 53), preset("standard", 97)]  # fmt: skip
+    assert sorted(runs, key=rank) == runs
+
+
+def test_this_machine_is_measured_and_its_threads_are_left_alone(this_machine):
+    before = torch.get_num_threads()
+    found = this_machine("cpu")
+    assert torch.get_num_threads() == before
+    assert 1e8 < found.matmul < 1e14
+    assert all(value > 0 for value in (found.step, found.frame, found.start, found.keep))
+    assert this_machine("cpu") is found  # once per process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [23, 41, 61])
+def test_a_step_takes_what_was_said(this_machine, monkeypatch, p):
+    monkeypatch.setattr(cost, "measured", this_machine)
+    net = modadd.engine.engine([Run(p=p)], torch.device("cpu"))
+    net.advance(2)
+    clock = time.thread_time()  # of this thread alone: others may use the machine too
+    net.advance(20)
+    took = (time.thread_time() - clock) / 20
+    assert 0.5 < took / estimate(Run(p=p), "cpu", threads=1).seconds_per_step < 2
 
 
 def test_a_step_is_three_matrix_products_of_all_unordered_pairs():

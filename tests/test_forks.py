@@ -8,6 +8,7 @@ from conftest import SMALL, SMALL_SGD, assert_same_arrays, assert_same_training,
 
 from modadd.forks import begin, children, fork, left_at, origin, places
 from modadd.lab import carry_out
+from modadd.pool import carry_out_together
 from modadd.record import DETAILS
 from modadd.runs import Run
 
@@ -40,6 +41,15 @@ def test_a_fork_differs_from_its_parent_only_after_it_left(store, record):
         np.testing.assert_array_equal(child.history[name][:131], record.history[name][:131])
     assert child.history["norm"][-1] < record.history["norm"][-1]
     assert child.provenance["seconds"] < 60
+
+
+def test_a_fork_is_trained_by_a_worker_of_the_pool_too(store, record):
+    store.put(record)
+    run = fork(SMALL, 130, weight_decay=3.0)
+    assert carry_out_together([run], store, "cpu", lambda steps: False) == []
+    child = store.get(run.id)
+    assert child.step == SMALL.epochs
+    np.testing.assert_array_equal(child.history["train_loss"][:131], record.history["train_loss"][:131])
 
 
 def test_a_fork_of_a_fork_is_reached_through_both(store, record):

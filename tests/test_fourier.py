@@ -103,13 +103,24 @@ def test_nobody_can_write_into_the_shared_basis():
 @given(st.floats(-100, 100))
 def test_wrapping_keeps_the_angle_and_lands_in_one_turn(angle):
     wrapped = fourier.wrap(np.array([angle]))[0]
-    assert -np.pi - EXACT <= wrapped <= np.pi
+    assert -np.pi < wrapped <= np.pi
     assert np.exp(1j * wrapped) == pytest.approx(np.exp(1j * angle), abs=100 * EXACT)
 
 
 def test_the_half_turn_is_positive():
     np.testing.assert_array_equal(fourier.wrap(np.array([np.pi, -np.pi])), [np.pi, np.pi])
     assert fourier.wrap(torch.tensor([-np.pi], dtype=torch.float64)).item() == np.pi
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("turns", [-3, -1, 0, 1, 40])
+def test_angles_a_rounding_error_away_from_a_half_turn_stay_above_minus_pi(dtype, turns):
+    half = dtype((2 * turns + 1) * np.pi)
+    angles = np.array([np.nextafter(half, dtype(-1e9)), half, np.nextafter(half, dtype(1e9))], dtype)
+    for wrapped in (fourier.wrap(angles), fourier.wrap(torch.tensor(angles)).numpy()):
+        assert wrapped.dtype == dtype
+        assert (wrapped > -dtype(np.pi)).all()
+        assert (wrapped <= dtype(np.pi)).all()
 
 
 def test_small_angles_stay():

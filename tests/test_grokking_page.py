@@ -54,7 +54,7 @@ def test_the_atlas_is_drawn_with_its_stages(app):
     assert not errors(test)
     assert len(test.get("vega_lite_chart")) == 21
     assert f"{grokking.mirrored_share(preset('grokking', 23)):.1%}" in said(test)
-    assert len(test.get("download_button")) == 11
+    assert len(test.get("popover")) == 11
 
 
 def test_without_a_record_it_offers_to_train(app):

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
+import altair as alt
 import numpy as np
 import pytest
 from conftest import EXACT, FLOAT32, HALF, finish
 from scipy.stats import binomtest
 
-from modadd import fourier, lottery, preset, theory
-from modadd.figures import flow, simulation
+from modadd import fourier, lottery, preset, simulation, theory
+from modadd.figures import flow
 from modadd.figures import lottery as figures
+from modadd.figures import simulation as simulated
 
 P = 11
 
@@ -115,22 +117,25 @@ def test_every_figure_is_a_specification_without_streamlit(single, mixed):
     path, leak = lottery.paths(single), lottery.leakage(single)
     start, last = lottery.start(mixed), mixed.frames[-1]["frequency"]
     race, scores = mixed.race(0), {"race": lottery.score(last, mixed.series("frequency")[1])}
-    case = simulation.pair("relu", P, 0.02, 1.0, 0.02, 0.5, 500, 1.0)
+    case = simulation.pair("relu", P, 0.02, 1.0, 0.02, 0.5, 500)
     charts = [
         *(flow.trajectories(path, 3, what, 100) for what in ("phases", "magnitudes")),
-        flow.errors(path, 3), flow.leakage(leak, 100), flow.portrait(single.run, path, 100),
+        flow.errors(path, 3, 100), flow.leakage(leak, 100), flow.portrait(path, 100, lottery.basin(single.run, path)),
         flow.aligned(path["step_S"], path["alpha_SM"][:, 0], np.array([3.0, 1e4, np.inf]), 0.1, True),
         *(figures.race(race, what, 1, 100, True, True) for what in ("alpha", "beta", "D")),
-        figures.hit_rates(mixed.series("frequency")[0], scores, 0.2, 100), figures.contour(P),
+        figures.hit_rates(figures.hits_table(mixed.series("frequency")[0], scores), 0.2, 100),
         figures.confusion(lottery.confusion(last, last, 5)), figures.contour(P, figures.placed(start, last)),
-        *(simulation.curves(case, what, 50) for what in ("phases", "magnitudes")), simulation.phasors(case, 50),
+        *(simulated.curves(case, what, 50) for what in ("phases", "magnitudes")), simulated.phasors(case, 50),
     ]  # fmt: skip
     for chart in charts:
-        assert "encoding" in str(chart.to_dict(validate=True))
+        spec = chart.to_dict()
+        assert spec.pop("datasets")
+        kind = alt.LayerChart if "layer" in spec else alt.Chart
+        kind.from_dict(spec, validate=True)
 
 
 def test_a_pair_ends_before_its_weights_are_large():
-    case = simulation.pair("quad", 3, 0.02, 0.0, 0.02, 0.0, 20_000, 1.0)
+    case = simulation.pair("quad", 3, 0.02, 0.0, 0.02, 0.0, 20_000)
     assert case["step_S"][-1] < 20_000
     assert max(case["alpha_S"].max(), case["beta_S"].max()) <= 1
 
@@ -139,7 +144,7 @@ def test_a_pair_ends_before_its_weights_are_large():
 def test_the_simulated_race_is_won_by_the_one_it_is_bet_on(activation):
     for seed in range(5):
         race = simulation.random_race(activation, P, 0.1, seed)
-        bet = lottery.bets(race["start"], P, activation, 10.0)["race"][0]
+        bet = lottery.bets(race["start"], P, activation, simulation.FINISH)["race"][0]
         assert race["alpha_SK"][-1].argmax() + 1 == bet
 
 

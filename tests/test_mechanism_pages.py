@@ -8,8 +8,8 @@ import streamlit as st
 from conftest import SMALL, finish
 from streamlit.testing.v1 import AppTest
 
-from modadd import fourier, preset, ui
-from modadd.figures import logits, phases, weights
+from modadd import fourier, lottery, preset, rows, ui
+from modadd.figures import logits, neurons, phases
 from modadd.store import ATLAS, Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def test_a_page_draws_the_atlas(app, page):
     assert not test.exception
     assert not test.error
     assert len(charts(test)) == CHARTS[page]
-    assert len(test.get("download_button")) == CHARTS[page]
+    assert len(test.get("popover")) == CHARTS[page]
 
 
 @pytest.mark.parametrize("page", CHARTS)
@@ -99,14 +99,15 @@ def test_a_run_id_that_is_not_here_is_one_sentence_and_the_page_goes_on(app, pag
 @pytest.mark.parametrize("page", CHARTS)
 @pytest.mark.parametrize("name", ["grokking", "quad_single_freq"])
 def test_any_run_opens_by_its_id_and_can_be_left(app, page, name):
-    test = app(page, p="29", run=preset(name, 23).id)
+    test = app(page, run=preset(name, 23).id)
     assert not test.exception
     assert not test.error
+    assert test.session_state["p"] == 23
     assert len(charts(test)) >= CHARTS[page]
     click(test, "Back to the presets")
     assert "run" not in test.query_params
     assert not test.exception
-    assert test.selectbox(key="chosen_preset").value == "standard"
+    assert test.selectbox(key="preset-of-standard").value == "standard"
 
 
 @pytest.mark.parametrize("page", CHARTS)
@@ -160,7 +161,7 @@ def test_a_neuron_without_spectra_races_with_its_leader_only(app):
     test = app("pages/5_Phases.py", p="23")
     test.number_input(key="raced").set_value(400).run()
     assert not test.exception
-    assert any("every frequency of few neurons" in text.value for text in test.caption)
+    assert any("knows only the frequency in the lead" in text.value for text in test.caption)
     assert len(charts(test)) == CHARTS["pages/5_Phases.py"]
 
 
@@ -193,12 +194,12 @@ def test_operations_add_up_and_are_undone(app):
 
 @pytest.mark.parametrize("text", ["", " ", "a", "1-", "-3", "1;2", "5-3"])
 def test_what_is_no_list_of_neurons_is_none(text):
-    assert weights.parse(text) is None
+    assert rows.parse(text) is None
 
 
 def test_a_list_of_neurons_is_read_and_bounded():
-    assert weights.parse("0, 5, 17-19") == [0, 5, 17, 18, 19]
-    assert len(weights.parse("0-999999")) == 60
+    assert rows.parse("0, 5, 17-19") == [0, 5, 17, 18, 19]
+    assert len(rows.parse("0-999999")) == 60
 
 
 @pytest.fixture(scope="module")
@@ -210,31 +211,31 @@ def record(tmp_path_factory):
 
 def test_the_best_cosine_of_a_planted_one_is_itself():
     row = 1.7 * np.cos(2 * np.pi * 3 * np.arange(7) / 7 + 0.3)
-    found = weights.best_cosine(fourier.dft(row[None])[0])
+    found = rows.best_cosine(fourier.dft(row[None])[0])
     assert found["k"] == 3
     assert found["magnitude"] == pytest.approx(1.7)
     assert found["phase"] == pytest.approx(0.3)
     assert found["r2"] == pytest.approx(1)
-    assert weights.best_cosine(np.zeros(7))["r2"] is None
+    assert rows.best_cosine(np.zeros(7))["r2"] is None
 
 
 def test_the_leader_of_a_race_is_the_same_in_the_tables_and_in_the_spectra(record):
-    whole, leader = record.race(7), phases.leader_race(record, 7)
+    whole, leader = record.race(7), lottery.leader_race(record, 7)
     both = np.isin(leader["step_S"], whole["step_S"])
     leader = {name: column[both] for name, column in leader.items()}
-    winner, rows = whole["alpha_SK"].argmax(1), np.arange(len(whole["step_S"]))
+    winner, at = whole["alpha_SK"].argmax(1), np.arange(len(whole["step_S"]))
     np.testing.assert_array_equal(leader["alpha_SK"].argmax(1), winner)
-    np.testing.assert_allclose(leader["alpha_SK"].max(1), whole["alpha_SK"][rows, winner], rtol=COARSE)
-    np.testing.assert_allclose(leader["beta_SK"][rows, winner], whole["beta_SK"][rows, winner], rtol=2 * COARSE)
-    assert len(phases.race_table(leader)) == len(rows)
-    assert phases.leader_race(record, 10_000) is None
+    np.testing.assert_allclose(leader["alpha_SK"].max(1), whole["alpha_SK"][at, winner], rtol=COARSE)
+    np.testing.assert_allclose(leader["beta_SK"][at, winner], whole["beta_SK"][at, winner], rtol=2 * COARSE)
+    assert len(phases.race_table(leader)) == len(at)
+    assert lottery.leader_race(record, 10_000) is None
 
 
-@pytest.mark.parametrize("by", weights.SORTS)
+@pytest.mark.parametrize("by", rows.SORTS)
 def test_sorting_keeps_every_neuron(record, by):
     frame = record.frame()
-    chosen = weights.choose(frame, [9, 4, 70, 2])
-    order = weights.order(weights.coefficients(frame, chosen), chosen, by)
+    chosen = rows.choose(frame, [9, 4, 70, 2])
+    order = rows.order(rows.coefficients(frame, chosen), chosen, by)
     assert sorted(order) == [0, 1, 2, 3]
     if by == "neuron":
         assert chosen[order].tolist() == [2, 4, 9, 70]
@@ -244,8 +245,8 @@ def test_spectra_and_weights_tell_the_same(record):
     held = record.frame()
     kept = {name: value for name, value in held.items() if name not in ("theta", "xi")}
     chosen = np.array([0, 3, 11])
-    for layer in weights.LAYERS:
-        one, other = (weights.coefficients(frame, chosen)[layer] for frame in (held, kept))
+    for layer in rows.LAYERS:
+        one, other = (rows.coefficients(frame, chosen)[layer] for frame in (held, kept))
         np.testing.assert_allclose(one, other, rtol=COARSE, atol=2e-3)
 
 
@@ -253,11 +254,11 @@ def test_the_stack_and_the_table_of_votes_sum_to_the_bars(record):
     from modadd import surgery
 
     votes = surgery.votes(surgery.network(record.frame(), record.run), 3, 7)
-    rows = logits.pair_table(votes.sum(0), 3, 7, 1.0)
-    assert rows["kind"].to_pylist().count("right answer x + y") == 1
-    assert rows["kind"].to_pylist().count("ghosts 2x and 2y") == 2
+    pair = logits.pair_table(votes.sum(0), 3, 7, 1.0)
+    assert pair["kind"].to_pylist().count("right answer x + y") == 1
+    assert pair["kind"].to_pylist().count("ghosts 2x and 2y") == 2
     by_answer = np.array(logits.split_table(votes)["value"]).reshape(11, 23).sum(0)
-    np.testing.assert_allclose(by_answer, rows["value"], atol=1e-9)
+    np.testing.assert_allclose(by_answer, pair["value"], atol=1e-9)
 
 
 def test_random_phases_are_as_uneven_as_expected():
@@ -268,6 +269,6 @@ def test_random_phases_are_as_uneven_as_expected():
 
 def test_every_chart_is_made_without_streamlit(record):
     frame, K = record.frame(), record.run.K
-    for chart in (phases.scatter(frame, K, 3), phases.ring(frame, 2, 4), phases.evenness(frame, K, 1),
+    for chart in (neurons.phase_scatter(frame, K, 3, pick=True), phases.ring(frame, 2, 4), phases.evenness(phases.evenness_table(frame, K), K, 1),
                   phases.violins(frame), phases.counts(frame)):  # fmt: skip
         assert chart.to_dict(validate=False)["height"]

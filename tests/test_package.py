@@ -13,7 +13,8 @@ HOUSE = Path(modadd.__file__).parent
 # Each may import those above it only.
 ORDER = (
     "runs", "data", "fourier", "ideal", "theory", "model", "step", "optim", "fused", "measures", "record", "surgery",
-    "engine", "training", "lottery", "store", "forks", "lab", "cost", "pool", "spool", "cluster",
+    "engine", "training", "lottery", "store", "forks", "lab", "cost", "pool", "spool", "cluster", "survival", "seeds",
+    "sweep", "verdicts", "claims", "atlas", "survey",
 )  # fmt: skip
 
 

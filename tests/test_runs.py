@@ -14,6 +14,7 @@ OTHER = dict(
     p=29, d_mlp=513, activation="gelu", init="single-freq", init_scale=0.2, optimizer="sgd", lr=1e-3,
     weight_decay=0.5, frac_train=0.5, split="unordered", epochs=5001, plateau=True, seed=7, precision="tf32",
     model="transformer", task="add3", d_model=64, layers=2, heads=2, batch=64, parent="p023-standard-fd1222771d@100",
+    origin="0123456789abcdef",
 )  # fmt: skip
 # Some settings exist for a transformer only.
 PRE_LN = Run(model="pre-ln", d_model=16)
@@ -118,6 +119,8 @@ def test_a_run_cannot_be_changed():
         (dict(model="transformer", d_model=8, task="addpow"), "choose pre-ln"),
         (dict(parent="../../etc"), "parent must name a run and a step as ID@STEP, got '../../etc'"),
         (dict(parent=3), "parent must name a run and a step as ID@STEP, got 3"),
+        (dict(origin="<b>"), "origin must be 16 hexadecimal digits, got '<b>'"),
+        (dict(origin=12), "origin must be 16 hexadecimal digits, got 12"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings, sentence):
@@ -131,6 +134,12 @@ def test_the_transformer_of_the_paper_has_its_number_of_weights():
 
 def test_a_fork_is_called_one():
     assert re.fullmatch(r"p023-fork-[0-9a-f]{10}", Run(parent="p023-standard-fd1222771d@100").id)
+
+
+def test_an_imported_run_is_called_one_and_never_has_the_id_of_a_trained_run():
+    run = Run(origin="0123456789abcdef")
+    assert re.fullmatch(r"p023-imported-[0-9a-f]{10}", run.id)
+    assert run.id[-10:] != Run().id[-10:]
 
 
 # -- presets ------------------------------------------------------------------------------------

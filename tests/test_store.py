@@ -409,6 +409,19 @@ def test_rebuilding_prefers_what_the_index_knows_to_a_leftover(store, record):
     assert len(files_of(store)) == 1
 
 
+@pytest.mark.parametrize("names", ["ab", "ba"])
+@pytest.mark.parametrize("worse", ["fewer steps", "earlier"])
+def test_of_two_leftovers_the_longer_training_is_kept_then_the_later(store, record, names, worse):
+    changes = {"fewer steps": {"steps": 20, "stop_reason": None}, "earlier": {"finished": "2000-01-01T00:00:00Z"}}
+    for name, about in zip(names, (changes[worse], {}), strict=True):  # in either order of their names
+        leftover = store.folder / name / "leftover.val"
+        leftover.parent.mkdir()
+        leftover.write_bytes(to_bytes(replace(record, provenance=record.provenance | about)))
+    assert store.rebuild() == 1
+    assert store.get(record.run.id).provenance == record.provenance
+    assert len(files_of(store)) == 1
+
+
 def test_a_deleted_record_stays_deleted(store, record, reopen):
     store.put(record)
     break_index(store)
@@ -450,6 +463,31 @@ def test_the_atlas_answers_for_what_the_user_has_not_trained(store, record, brie
     assert cards[record.run.id]["summary"] == record.summary
     size = (store.atlas / "p007.npz").stat().st_size
     assert 0.5 * size < sum(card["bytes"] for card in cards.values()) <= size
+
+
+def test_cards_of_the_atlas_follow_its_files(store, record, brief):
+    write_atlas(store.atlas, 7, [record])
+    (card,) = store.cards_of_atlas().values()
+    card.clear()  # what one reader does to its cards is not seen by the next
+    assert store.cards_of_atlas()[record.run.id]["summary"] == record.summary
+    write_atlas(store.atlas, 7, [brief])
+    assert set(store.cards_of_atlas()) == {brief.run.id}
+    (store.atlas / "p007.npz").unlink()
+    assert store.cards_of_atlas() == {}
+
+
+def test_cards_of_the_atlas_are_read_once(store, record, monkeypatch):
+    write_atlas(store.atlas, 7, [record])
+    first = store.cards_of_atlas()
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    assert store.cards_of_atlas() == first
+
+
+def test_the_atlas_is_not_the_users_own(store, record):
+    write_atlas(store.atlas, 7, [record])
+    assert store.mine(record.run.id) is None
+    store.put(record)
+    assert_same_training(store.mine(record.run.id), record)
 
 
 def test_the_users_own_run_comes_before_the_atlas(store, record):
@@ -577,11 +615,18 @@ def test_a_lock_is_for_one_run(store):
         pass
 
 
-def test_a_preset_in_tf32_stands_in_for_float32_in_the_atlas(store):
-    fast = replace(preset("standard", 7, epochs=5000), precision="tf32")
-    done = replace(finish(replace(SMALL, epochs=20)), run=fast)
-    write_atlas(store.atlas, 7, [done])
-    assert store.get(preset("standard", 7).id).run.precision == "tf32"
-    assert store.where(preset("standard", 7).id) == "atlas"
+@pytest.mark.parametrize("place", ["cache", "atlas"])
+def test_a_preset_in_tf32_stands_in_for_float32(store, place):
+    exact = preset("standard", 7)
+    done = finish(replace(SMALL, epochs=20))
+    fast = replace(done, run=replace(exact, precision="tf32"))
+    store.put(fast) if place == "cache" else write_atlas(store.atlas, 7, [fast])
+    assert store.get(exact.id).run.precision == "tf32"
+    assert store.where(exact.id) == place
+    assert store.version(exact.id)
     assert store.get(preset("standard", 7, seed=1).id) is None
     assert store.get(preset("quad_random", 7).id) is None
+    # Wherever the run itself is, it comes first.
+    write_atlas(store.atlas, 7, [replace(done, run=exact)])
+    assert store.get(exact.id).run == exact
+    assert store.where(exact.id) == "atlas"

@@ -184,8 +184,8 @@ def test_groups_of_pairs_average_to_all():
 
 def test_the_published_ablations_are_met():
     few = ideal.diversity_by_frequencies(23)
-    for count, loss in figures.PUBLISHED_FREQUENCIES.items():
+    for count, loss in figures.PUBLISHED["frequencies"].items():
         assert few[count] == pytest.approx(loss, rel=0.01 if count < 11 else 0.3)
     spans = ideal.diversity_by_phase_range(23)
-    for span, loss in figures.PUBLISHED_PHASE_RANGE.items():
+    for span, loss in figures.PUBLISHED["phases"].items():
         assert spans[span] == pytest.approx(loss, rel=0.01 if span < 2 else 0.3)

@@ -260,6 +260,15 @@ def test_the_race_is_won_by_the_one_that_starts_with_more():
     assert rules == {"phase": [1, 3, 2], "magnitude": [2, 1, 1], "drive": [2, 3, 3], "race": [2, 3, 3]}
 
 
+def test_the_finish_line_decides_who_wins_and_only_in_the_race():
+    """The second starts a little smaller and aligned, the first larger and a quarter turn off: it wins short races."""
+    alpha_MK, phi_MK = np.array([[0.02, 0.0195, 0.001]]), np.array([[0.6, 0.0, 0.0]])
+    lines = (1.0001, 1.5, 10.0)
+    for rule in theory.RULES_TEX:
+        told = [theory.predict_winner(rule, alpha_MK, phi_MK, 0.01, 0.0, P, "quad", line)[0] for line in lines]
+        assert told == ([1, 2, 2] if rule == "race" else told[:1] * 3)
+
+
 def test_the_race_foretells_most_winners_of_real_training_and_the_phase_alone_does_not():
     run = preset("quad_random", 11, d_mlp=200, optimizer="sgd", lr=1.0, epochs=2500)
     winner = measures.neurons(*weights(finish(run)))["frequency_M"]

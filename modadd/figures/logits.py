@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ..ideal import flawed_indicator
 from ..surgery import ideal_strength, strength
-from .style import COLOURS, heatmap, table, tips
+from .style import COLOURS, Drawing, drawing, few, heatmap, named, table, tips
 
 KINDS = {"right answer x + y": "held out", "ghosts 2x and 2y": "test", "other answers": "others"}
 GROUPS = 6  # frequencies with a colour of their own
@@ -19,7 +19,7 @@ def centred(votes: np.ndarray) -> np.ndarray:
     return votes - votes.mean(-1, keepdims=True)
 
 
-def row(votes_PP: np.ndarray, x: int, height: int = 380) -> alt.Chart:
+def row(votes_PP: np.ndarray, x: int, height: int = 380) -> Drawing:
     """Centred logits of all pairs (x, y) for one x."""
     return heatmap(centred(votes_PP), "answer j", f"y (with x = {x})", "logit", height=height)
 
@@ -45,12 +45,11 @@ def pair_table(votes_P: np.ndarray, x: int, y: int, scale: float) -> pa.Table:
 
 
 def _answers(p: int) -> alt.X:
-    step = max(1, p // 24)
-    return alt.X("j:O", title="answer j", axis=alt.Axis(labelAngle=0, values=list(range(0, p, step))))
+    return alt.X("j:O", title="answer j", axis=alt.Axis(labelAngle=0, values=list(range(0, p, -(-p // 24)))))
 
 
-def _theory(rows: pa.Table, p: int) -> alt.Chart:
-    tick = alt.Chart(rows).mark_point(shape="diamond", size=42 if p < 60 else 18, strokeWidth=1.5)
+def _theory(p: int) -> alt.Chart:
+    tick = alt.Chart(named("theory")).mark_point(shape="diamond", size=42 if p < 60 else 18, strokeWidth=1.5)
     return tick.encode(
         x=_answers(p),
         y=alt.Y("theory:Q"),
@@ -59,11 +58,14 @@ def _theory(rows: pa.Table, p: int) -> alt.Chart:
     )
 
 
-def pair(rows: pa.Table, height: int = 300) -> alt.LayerChart:
+def pair(rows: pa.Table, height: int = 300) -> Drawing:
     """Bars over the answers; diamonds: the flawed indicator."""
-    p = len(rows)
+    return drawing(_pair, {"bars": rows, "theory": rows.select(["j", "theory"])}, p=len(rows), height=height)
+
+
+def _pair(p, height):
     bars = (
-        alt.Chart(rows)
+        alt.Chart(named("bars"))
         .mark_bar()
         .encode(
             x=_answers(p),
@@ -76,7 +78,7 @@ def pair(rows: pa.Table, height: int = 300) -> alt.LayerChart:
             tooltip=tips(j="answer j", kind="this answer is", value="logit", theory="flawed indicator"),
         )
     )
-    return alt.layer(bars, _theory(rows, p)).properties(height=height)
+    return alt.layer(bars, _theory(p), height=height)
 
 
 def split_table(votes_KP: np.ndarray) -> pa.Table:
@@ -85,26 +87,32 @@ def split_table(votes_KP: np.ndarray) -> pa.Table:
     return table(k=k + 1, j=j, value=centred(votes_KP).ravel())
 
 
-def split(votes_KP: np.ndarray, height: int = 340) -> alt.Chart:
+def split(votes_KP: np.ndarray, height: int = 340) -> Drawing:
     """The vote of each frequency for each answer."""
     names = list(range(1, len(votes_KP) + 1))
     return heatmap(centred(votes_KP), "answer j", "frequency k", "vote (logits)", y_names=names, height=height)
 
 
-def stack(votes_KP: np.ndarray, rows: pa.Table, height: int = 340) -> alt.LayerChart:
-    """The logits of one pair as a stack of votes: the loudest frequencies by name, the rest together."""
+def stack(votes_KP: np.ndarray, rows: pa.Table, x: int, y: int, height: int = 340) -> Drawing:
+    """The logits of x + y as a stack of votes: the frequencies that the theory says are loudest by name, the same
+    ones at every step, and the rest together."""
     votes_KP = centred(votes_KP)
     K, p = votes_KP.shape
-    loud = np.sort(np.argsort(-np.ptp(votes_KP, axis=1), kind="stable")[: min(GROUPS, K)])
+    loud = np.sort(np.argsort(-ideal_strength(p, x, y), kind="stable")[: min(GROUPS, K)])
     parts = {f"k = {k + 1}": votes_KP[k] for k in loud}
     if len(loud) < K:
         parts["all others"] = np.delete(votes_KP, loud, axis=0).sum(0)
     cells = table(
         j=np.tile(np.arange(p), len(parts)), curve=np.repeat(list(parts), p), value=np.concatenate(list(parts.values()))
     )
-    hues = [*HUES[: len(loud)], COLOURS["others"]][: len(parts)]
+    tables = {"parts": cells, "theory": rows.select(["j", "theory"])}
+    return drawing(_stack, tables, p=p, parts=tuple(parts), height=height)
+
+
+def _stack(p, parts, height):
+    hues = [COLOURS["others"] if name == "all others" else hue for name, hue in zip(parts, (*HUES, ""), strict=False)]
     bars = (
-        alt.Chart(cells)
+        alt.Chart(named("parts"))
         .mark_bar()
         .encode(
             x=_answers(p),
@@ -118,7 +126,7 @@ def stack(votes_KP: np.ndarray, rows: pa.Table, height: int = 340) -> alt.LayerC
             tooltip=tips(j="answer j", curve="frequency", value="vote"),
         )
     )
-    return alt.layer(bars, _theory(rows, p)).properties(height=height)
+    return alt.layer(bars, _theory(p), height=height)
 
 
 def loudness_table(votes_KP: np.ndarray, x: int, y: int, scale: float) -> pa.Table:
@@ -129,20 +137,17 @@ def loudness_table(votes_KP: np.ndarray, x: int, y: int, scale: float) -> pa.Tab
     )  # fmt: skip
 
 
-def loudness(rows: pa.Table, height: int = 340) -> alt.LayerChart:
+def loudness(rows: pa.Table, height: int = 340) -> Drawing:
     """Bars: measured. Line: a N cos^2(w_k (x - y) / 2)."""
-    K = len(rows)
-    x = alt.X("k:O", title="frequency k", axis=alt.Axis(labelAngle=0, values=list(range(1, K + 1, max(1, K // 16)))))
-    bars = (
-        alt.Chart(rows)
-        .mark_bar(color=COLOURS["output"], opacity=0.75)
-        .encode(
-            x=x,
-            y=alt.Y("value:Q", title="vote for x + y (logits)"),
-            tooltip=tips(k="frequency k", value="measured", theory="theory"),
-        )
+    return drawing(_loudness, {"rows": rows}, K=len(rows), height=height)
+
+
+def _loudness(K, height):
+    x, rows = alt.X("k:O", title="frequency k", axis=few(K, 20)), alt.Chart(named("rows"))
+    bars = rows.mark_bar(color=COLOURS["output"], opacity=0.75).encode(
+        x=x,
+        y=alt.Y("value:Q", title="vote for x + y (logits)"),
+        tooltip=tips(k="frequency k", value="measured", theory="theory"),
     )
-    line = alt.Chart(rows).mark_line(
-        color=COLOURS["winner"], strokeDash=[4, 3], point={"color": COLOURS["winner"], "size": 28}
-    )
-    return alt.layer(bars, line.encode(x=x, y=alt.Y("theory:Q"))).properties(height=height)
+    line = rows.mark_line(color=COLOURS["winner"], strokeDash=[4, 3], point={"color": COLOURS["winner"], "size": 28})
+    return alt.layer(bars, line.encode(x=x, y=alt.Y("theory:Q")), height=height)

@@ -6,6 +6,10 @@ ground alike.
 
 import base64
 import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import altair as alt
 import numpy as np
@@ -19,7 +23,36 @@ COLOURS = {
 DIVERGING = ("#2166ac", "#8fb8d8", "#f2f2f2", "#e8a187", "#b2182b")
 SEQUENTIAL = ("#f4f1ea", "#f0c27a", "#e0803a", "#a83a4e", "#3d1d5c")
 HEIGHT = 230
-RECTANGLES = 6000  # above this many cells a heatmap is drawn as one image
+RECTANGLES = 2000  # above this many cells a heatmap is drawn as one image
+
+
+named = alt.NamedData
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart whose specification was made before, and the data of the moment by name."""
+
+    spec: dict
+    tables: dict[str, pa.Table]
+
+    def to_dict(self, **_) -> dict:
+        """What Altair's charts have under this name."""
+        return self.spec | {"datasets": self.tables}
+
+
+def drawing(build: Callable[..., alt.TopLevelMixin], tables: dict[str, pa.Table], **options) -> Drawing:
+    """The chart that `build(**options)` makes over the `named` tables.
+
+    It is made once for each set of options: making it takes longer than all else that the server does for a
+    chart, and a chart whose specification stays takes new data without being built again in the browser.
+    """
+    return Drawing(_specification(build, tuple(options.items())), tables)
+
+
+@lru_cache(maxsize=512)
+def _specification(build, options) -> dict:
+    return build(**dict(options)).to_dict(validate=False)
 
 
 def table(**columns) -> pa.Table:
@@ -43,6 +76,11 @@ def colour(names: list[str], title: str | None = None) -> alt.Color:
         scale=alt.Scale(domain=names, range=[COLOURS[name.removesuffix(" layer")] for name in names]),
         legend=alt.Legend(title=title, orient="top", symbolType="stroke"),
     )
+
+
+def few(count: int, most: int = 24) -> alt.Axis:
+    """The axis of the whole numbers 1 .. count, with so many of them named that they do not touch."""
+    return alt.Axis(labelAngle=0, values=list(range(1, count + 1, -(-count // most))))
 
 
 def with_step(curves: alt.Chart, step: int | None, rows: pa.Table, height: int = HEIGHT) -> alt.Chart | alt.LayerChart:
@@ -105,36 +143,107 @@ def image(rgb: np.ndarray, x_title: str, y_title: str, height: int) -> alt.Chart
 
 
 def heatmap(
-    matrix: np.ndarray, x_title: str, y_title: str, value: str, *,
-    x_names: list | None = None, y_names: list | None = None, diverging: bool = True, height: int = 330,
-) -> alt.Chart:  # fmt: skip
-    """A table as colours, first row on top; blue below zero, red above, or dark for large."""
+    matrix: np.ndarray, x_title: str, y_title: str, value: str, *, x_names=None, y_names=None, diverging: bool = True,
+    height: int = 330, cells: int = RECTANGLES,
+) -> Drawing:  # fmt: skip
+    """A table as colours, first row on top; blue below zero, red above, or dark for large.
+
+    Up to `cells` cells are rectangles, each with its value under the mouse; more are one image, which tells the
+    largest cell of a row.  A click on a row selects its name `y`, under the name `row`.
+    """
     rows, columns = matrix.shape
-    finite = matrix[np.isfinite(matrix)]
-    top = float(np.abs(finite).max()) if finite.size else 1.0
-    top = top or 1.0
-    low = -top if diverging else 0.0
-    colours = DIVERGING if diverging else SEQUENTIAL
-    if matrix.size > RECTANGLES:
-        return image(ramp(np.nan_to_num((matrix - low) / (top - low)), colours), x_title, y_title, height)
-    r, c = np.divmod(np.arange(matrix.size), columns)
-    xs = np.array(x_names if x_names is not None else range(columns))
-    ys = np.array(y_names if y_names is not None else range(rows))
-    cells = table(x=xs[c], y=ys[r], value=np.asarray(matrix, np.float64).ravel())
-    few = lambda names: list(names[:: max(1, len(names) // 24)])  # noqa: E731
-    return (
-        alt.Chart(cells)
+    x_names, y_names = (list(range(n)) if names is None else list(names)
+                        for n, names in ((columns, x_names), (rows, y_names)))  # fmt: skip
+    size = np.abs(np.nan_to_num(matrix))
+    top = float(size.max(initial=0.0)) or 1.0
+    low, colours = (-top, DIVERGING) if diverging else (0.0, SEQUENTIAL)
+    ends = table(value=[low, top])
+    names = {"x_title": x_title, "y_title": y_title, "value": value, "colours": colours, "height": height}
+    if matrix.size <= cells:
+        r, c = np.divmod(np.arange(matrix.size), columns)
+        x, y = (np.array(these)[at] for these, at in ((x_names, c), (y_names, r)))
+        shown = table(x=x, y=y, value=np.asarray(matrix, np.float64).ravel())
+        return drawing(_cells, {"cells": shown, "ends": ends}, x=tuple(x_names), y=tuple(y_names), **names)
+    uri = png_uri(ramp(np.nan_to_num((matrix - low) / (top - low)), colours))
+    shown = table(uri=np.array([uri]), x=[0], x2=[columns], y=[0], y2=[rows])
+    at, best = np.arange(rows), size.argmax(1)
+    bands = table(y=y_names, top=at, bottom=at + 1, best=np.array(x_names)[best], value=matrix[at, best].astype(float))
+    return drawing(
+        _picture, {"picture": shown, "bands": bands, "ends": ends}, x=tuple(x_names), y=tuple(y_names), **names
+    )
+
+
+def scale_of(title: str, colours: tuple[str, ...], kind: str = "linear", form: str = ".2~g") -> alt.Color:
+    """Colours over the column `value`, from the least to the largest there is, with their legend on top."""
+    legend = alt.Legend(type="gradient", orient="top", gradientLength=160, format=form, tickCount=3)
+    scale = alt.Scale(type=kind, range=list(colours), interpolate="rgb", nice=False, zero=False)
+    return alt.Color("value:Q", title=title, scale=scale, legend=legend)
+
+
+def ground(values: np.ndarray, x: tuple[float, float], y: tuple[float, float], log: bool = False) -> dict:
+    """The tables `picture` and `ends` of a field drawn as one image over these ranges, values [rows upwards, columns],
+    for `on_ground`; dark is large."""
+    ends = [float(end) for end in (values[np.isfinite(values)].min(), values[np.isfinite(values)].max())]
+    level, (low, high) = (np.log(values), np.log(ends)) if log else (values, ends)
+    uri = png_uri(ramp(((level[::-1] - low) / ((high - low) or 1.0)).clip(0, 1), SEQUENTIAL))
+    picture = table(uri=np.array([uri]), x=[x[0]], x2=[x[1]], y=[y[1]], y2=[y[0]])
+    return {"picture": picture, "ends": table(value=ends)}
+
+
+def on_ground(axes: dict, colour: alt.Color) -> list[alt.Chart]:
+    """The layers of such a field: the image, and what its legend is made from."""
+    picture = alt.Chart(named("picture")).mark_image(smooth=True, aspect=False, clip=True)
+    return [_ends(colour), picture.encode(url=alt.Url("uri:N"), **axes, x2=alt.X2("x2"), y2=alt.Y2("y2"))]
+
+
+def _cells(x, y, x_title, y_title, value, colours, height):
+    few = lambda names: alt.Axis(  # noqa: E731
+        values=list(names[:: max(1, len(names) // 24)]), labelOverlap=True, labelAngle=_angle(names), labelFontSize=10
+    )
+    colour = scale_of(value, colours)
+    squares = (
+        alt.Chart(named("cells"), name="cells")
         .mark_rect()
         .encode(
-            x=alt.X("x:O", title=x_title, sort=xs.tolist(), axis=alt.Axis(values=few(xs.tolist()), labelOverlap=True)),
-            y=alt.Y("y:O", title=y_title, sort=ys.tolist(), axis=alt.Axis(values=few(ys.tolist()), labelOverlap=True)),
-            color=alt.Color(
-                "value:Q",
-                title=value,
-                scale=alt.Scale(domain=[low, top], range=list(colours), interpolate="rgb"),
-                legend=alt.Legend(orient="top", gradientLength=160, format=".2~g", tickCount=3),
-            ),
+            x=alt.X("x:O", title=x_title, sort=list(x), axis=few(x)),
+            y=alt.Y("y:O", title=y_title, sort=list(y), axis=few(y)),
+            color=colour,
             tooltip=tips(x=x_title, y=y_title, value=value),
         )
-        .properties(height=height)
+        .add_params(alt.selection_point(name="row", fields=["y"], toggle=False))
+    )
+    return alt.layer(_ends(colour), squares, height=height)
+
+
+def _ends(colour: alt.Color) -> alt.Chart:
+    # Two values that nobody sees stretch the colours evenly to both sides, whatever the data of the moment.
+    return alt.Chart(named("ends")).mark_rect(opacity=0).encode(color=colour)
+
+
+def _picture(x, y, x_title, y_title, value, colours, height):
+    axes = {
+        "x": alt.X("x:Q", scale=alt.Scale(domain=[0, len(x)], nice=False), axis=_counted(x_title, x)),
+        "y": alt.Y("y:Q", scale=alt.Scale(domain=[len(y), 0], nice=False), axis=_counted(y_title, y)),
+    }
+    picture = alt.Chart(named("picture")).mark_image(smooth=False, aspect=False)
+    bands = alt.Chart(named("bands"), name="bands").mark_rect(opacity=0)
+    bands = bands.encode(
+        y=alt.Y("top:Q"), y2=alt.Y2("bottom"), tooltip=tips(y=y_title, best=f"largest at {x_title}", value=value)
+    ).add_params(alt.selection_point(name="row", fields=["y"], toggle=False))
+    picture = picture.encode(url=alt.Url("uri:N"), **axes, x2=alt.X2("x2"), y2=alt.Y2("y2"))
+    return alt.layer(_ends(scale_of(value, colours)), picture, bands, height=height)
+
+
+def _counted(title: str, names) -> alt.Axis:
+    """An axis that counts cells from 0, with every few of them called by its name."""
+    every = -(-len(names) // 24)
+    words = json.dumps([str(name) for name in names])
+    return alt.Axis(
+        title=title, grid=False, values=[i + 0.5 for i in range(0, len(names), every)],
+        labelExpr=f"{words}[floor(datum.value)]", labelOverlap=True,
+        labelAngle=_angle(names), labelFontSize=10,
     )  # fmt: skip
+
+
+def _angle(names) -> int:
+    return -90 if isinstance(names[0], str) else 0

@@ -4,19 +4,36 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
+from ..surgery import Outcome, parity
 from .style import COLOURS, table, tips
 
 # Mean loss in nats at p = 23 with 128 neurons, as printed in arXiv:2602.16849, sec. 4.
-PUBLISHED_FREQUENCIES = {1: 1.64, 2: 0.602, 4: 0.0288, 8: 2.99e-8, 11: 7.41e-15}
-PUBLISHED_PHASE_RANGE = {0.4: 4.82, 0.8: 2.0e-3, 1.2: 1.19e-9, 1.6: 3.54e-7, 2.0: 7.41e-15}
+PUBLISHED = {
+    "frequencies": {1: 1.64, 2: 0.602, 4: 0.0288, 8: 2.99e-8, 11: 7.41e-15},
+    "phases": {0.4: 4.82, 0.8: 2.0e-3, 1.2: 1.19e-9, 1.6: 3.54e-7, 2.0: 7.41e-15},
+}
+FORMATS = {"loss (nats)": "%.4g", "accuracy": "percent", "mean cos D": "%.3f"}
 CURVES = {
     "neurons fall silent": "train", "neurons shared": "held out", "all frequencies": "train", "published": "winner",
 }  # fmt: skip
 PARITIES = {"even": "held out", "odd": "winner", "neither": "others"}
 
 
-def swaps_table(names: list[str], parity: list[str], accuracy: list[float], loss: list[float]) -> pa.Table:
-    return table(activation=names, parity=parity, value=accuracy, loss=loss)
+def account(done: list[str], states: list[tuple[Outcome, float]]) -> list[dict]:
+    """A row for the trained network and for each operation on top of the last: (outcome, mean cos D) of each."""
+    return [
+        {"": name, "loss (nats)": outcome.loss["all"], "accuracy": outcome.accuracy["all"], "mean cos D": cos}
+        for name, (outcome, cos) in zip(["as trained", *done], states, strict=True)
+    ]
+
+
+def swaps_table(tried: dict[str, Outcome]) -> pa.Table:
+    """One row an activation."""
+    return table(
+        activation=list(tried), parity=[parity(name) for name in tried],
+        value=[outcome.accuracy["all"] for outcome in tried.values()],
+        loss=[outcome.loss["all"] for outcome in tried.values()],
+    )  # fmt: skip
 
 
 def swaps(rows: pa.Table, height: int = 360) -> alt.LayerChart:

@@ -1,0 +1,183 @@
+"""Runs by their id: a live job first, then the cache, then the atlas; and what to do where there is none."""
+
+import contextlib
+from dataclasses import dataclass
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from .. import hosting
+from ..lab import Job, Lab
+from ..record import Record
+from ..runs import Run, preset
+from ..store import Damaged, Store, default_folder
+from .words import duration, plain, provenance, size
+
+TICK = 0.5  # seconds between two looks at a live run
+HOMES = {"mlp": "pages/4_Weights.py", "transformer": "pages/15_Transformer.py", "pre-ln": "pages/16_Tasks.py"}
+
+
+@st.cache_resource(show_spinner=False)
+def lab() -> Lab:
+    """The one lab of this process, over the default store."""
+    store = Store(default_folder())
+
+    def admit(run: Run, active: list[Job]) -> str | None:
+        session = get_script_run_ctx(suppress_warning=True)
+        owner = session and session.session_id
+        hosting.admit(run, active, owner, store.folder)
+        return owner
+
+    return Lab(store, admit)
+
+
+@contextlib.contextmanager
+def refusals():
+    """Within: a run that the lab refuses is a sentence on the page."""
+    try:
+        yield
+    except ValueError as error:
+        st.error(f"{plain(str(error), 300)}.")
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _stored(run_id: str, version: str) -> Record | None:
+    return lab().store.get(run_id)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a run: its record if there is one, and its job if this process has one."""
+
+    record: Record | None
+    job: Job | None
+
+    @property
+    def live(self) -> bool:
+        return self.job is not None and self.job.active
+
+
+def find(run_id: str) -> Found:
+    """A live job first, then the cache, then the atlas; says in a sentence what is damaged."""
+    job = lab().job(run_id)
+    if job is not None and (job.active or job.status == "failed"):
+        return Found(job.record, job)
+    try:
+        return Found(_stored(run_id, lab().store.version(run_id)), job)
+    except Damaged as error:
+        st.error(f"{error}.")
+        return Found(None, job)
+
+
+def offer(run: Run, key: str):
+    """Where a record is missing: say what training it costs, and a button that starts it."""
+    from ..cost import check_memory
+
+    if (job := lab().job(run.id)) is not None and job.active:
+        st.info(f"{run.preset} at p = {run.p} is {job.status} now.")
+        st.page_link("pages/1_Live.py", label="Watch it", icon=":material/play_circle:", query_params={"run": run.id})
+        return
+    try:
+        cost = check_memory(run, default_device())
+    except ValueError as error:
+        st.warning(f"{error}.")
+        return
+    st.info(
+        f"**{run.preset}** at p = {run.p} has not been trained here. It would take about "
+        f"{duration(cost.seconds)} on this machine ({default_device()})."
+    )
+    if st.button("Train it", key=key, icon=":material/play_arrow:", type="primary"):
+        with refusals():
+            lab().submit(run)
+            st.switch_page("pages/1_Live.py", query_params={"run": run.id})
+
+
+@st.cache_resource(show_spinner=False)
+def default_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    from ..engine import pick_device
+
+    return str(pick_device("auto"))
+
+
+@st.cache_resource(show_spinner=False)
+def devices() -> list[str]:
+    """The devices one can train on here, `auto` first."""
+    import torch
+
+    return ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+
+
+def price(run: Run, device: str = "auto") -> str:
+    """Time and memory of a run, before it starts, in a sentence."""
+    from ..cost import check_memory
+
+    try:
+        cost = check_memory(run, default_device() if device == "auto" else device)
+    except ValueError as error:
+        return f"{error}."
+    return f"About {duration(cost.seconds)} and {size(cost.memory)} of memory, {size(cost.disk)} on disk."
+
+
+def choose_run(p: int, names: list[str], models: tuple[str, ...] = ("mlp",)) -> Record:
+    """The record of the run in the URL, else of one of these presets; where there is none, offer to train it
+    and stop.  A modulus other than the run's leaves that run; a run of another model is sent to its own page."""
+    if asked := st.query_params.get("run"):
+        found = find(asked)
+        run = found.record.run if found.record else found.job.run if found.job else None
+        if run is not None and run.p == p:
+            back, line = st.columns([1, 3], vertical_alignment="center")
+            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
+            line.caption(f"Run {run.id}, {provenance(found.record) if found.record else 'not begun'}.")
+            if run.model not in models:
+                st.info(f"{run.id} is a run of the {run.model} model, which this page does not show.")
+                st.page_link(HOMES[run.model], label="Open it where it is at home", query_params={"run": run.id})
+                st.stop()
+            return _something_to_draw(run)
+        if run is None:
+            st.error(f"No run called {plain(asked)} is here; showing the preset at p = {p} instead.")
+        del st.query_params["run"]
+    key = f"preset-of-{names[0]}"
+    if st.session_state.get(key) not in names:
+        st.session_state[key] = names[0]
+    name = st.selectbox("Run", names, key=key, persist_state="session") if len(names) > 1 else names[0]
+    try:
+        run = preset(name, p)
+    except ValueError as error:  # there is none of this name at so small a modulus
+        st.info(f"{error}.")
+        st.stop()
+    return _something_to_draw(run)
+
+
+def _something_to_draw(run: Run) -> Record:
+    follow(run.id)
+    found = find(run.id)
+    if found.record is not None and found.record.frames:
+        return found.record
+    if not found.live:
+        offer(run, key=f"train-{run.preset}")
+    st.stop()
+
+
+def follow(*run_ids: str):
+    """Where one of these runs is training now: say how far it is, and run the page again when it has new frames."""
+    seen = _growing(run_ids)
+    if not seen:
+        return
+
+    @st.fragment(run_every=TICK)
+    def look():
+        if _growing(run_ids) != seen and not st.session_state.get("step-playing"):
+            st.rerun()
+        for run_id in seen:
+            job = lab().job(run_id)
+            at = f"step {job.record.step:,} of {job.run.epochs:,}" if job.record else "its first frame is to come"
+            st.caption(f":material/sensors: {run_id} is training now: {at}. This page grows with it.")
+
+    look()
+
+
+def _growing(run_ids) -> dict[str, int]:
+    """Those that train or wait for it, with the number of their frames so far."""
+    jobs = {run_id: lab().job(run_id) for run_id in run_ids}
+    return {run_id: len(job.record.frames) if job.record else 0 for run_id, job in jobs.items() if job and job.active}

@@ -1,0 +1,70 @@
+"""How a run is doing: progress with the buttons that steer it, and its numbers of the moment."""
+
+import streamlit as st
+
+from ..record import Record
+from .lookup import Found, lab, refusals
+from .words import duration, not_reached, number, plain, provenance
+
+
+def status(run_id: str, now: Found):
+    """Progress, speed and time left of a run, with the buttons that steer it."""
+    job, record = now.job, now.record
+    if not now.live:
+        if job is not None and job.status == "failed":
+            st.error(f"{plain(job.error, 300)}. The lab goes on; change the settings or try again.")
+        elif record is not None and record.finished:
+            why = {"epochs": "ran to its last step", "plateau": "stopped on a plateau", "diverged": "diverged"}
+            st.success(f"Run {run_id} {why[record.provenance['stop_reason']]} at step {record.step:,}.")
+        elif record is not None:
+            st.progress(record.step / record.run.epochs, f"Paused at step {record.step:,} of {record.run.epochs:,}")
+            if st.button("Resume", icon=":material/play_arrow:", key="resume", type="primary"):
+                with refusals():
+                    lab().submit(record.run, job.device if job else "auto", resume=record if record.state else None)
+                    st.rerun()
+        return
+    if job.status == "queued":
+        st.progress(0.0, f"Waiting for {lab().waiting_before(job)} run(s) on {job.device}")
+    else:
+        step = record.step if record else 0
+        speed = record.provenance["steps_per_second"] if record else 0
+        text = f"Step {step:,} of {job.run.epochs:,} · {speed:,.0f} steps/s · {duration(job.seconds_left)} left"
+        st.progress(min(1.0, step / job.run.epochs), text)
+    pause, stop, _ = st.columns([1, 1, 4])
+    if pause.button("Pause", icon=":material/pause:", key="pause", width="stretch"):
+        lab().pause(run_id)
+    if stop.button("Stop", icon=":material/stop:", key="stop", width="stretch"):
+        lab().stop(run_id)
+
+
+def headline(record: Record):
+    """The numbers of the moment, in one row."""
+    now = record.summary
+    shown = {
+        "step": f"{record.step:,}",
+        "train loss": number(now["train_loss"]),
+        "train accuracy": number(now["train_accuracy"], ".1%"),
+        "test accuracy": number(now["test_accuracy"], ".1%"),
+        "IPR": number(now["ipr"], ".3f"),
+        "mean |sin D|": number(now["mean_abs_sin_D"], ".3f"),
+    }
+    with st.container(horizontal=True):
+        for label, value in shown.items():
+            st.metric(label, value, width="content")
+
+
+def stage_line(record: Record):
+    """How far a record got, in a line."""
+    now = record.summary
+    if record.run.frac_train < 1:
+        st.markdown(
+            f"Memorisation ends: **{not_reached(now['stage1_end'])}**; generalisation ends: "
+            f"**{not_reached(now['stage2_end'])}**. Test accuracy {number(now['test_accuracy'], '.1%')}, held out "
+            f"(neither order trained) {number(now['held_out_accuracy'], '.1%')}."
+        )
+    else:
+        st.markdown(
+            f"Train accuracy {number(now['train_accuracy'], '.1%')} and loss {number(now['train_loss'])} "
+            f"after {record.step:,} steps; 95 % of the sums are right from {not_reached(now['stage1_end'])} on."
+        )
+    st.caption(provenance(record))

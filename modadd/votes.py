@@ -1,0 +1,43 @@
+"""How well the flawed indicator fits what a network votes.  arXiv:2602.16849, sec. 4."""
+
+import numpy as np
+
+from . import data, ideal, surgery
+from .record import Record
+
+PHASES = 9  # of each frequency of the ideal network: every sum that should cancel does
+
+
+def fit(votes_NP, p: int, x, y) -> dict[str, float | None]:
+    """The flawed indicator fitted to the logits of these pairs, as `ideal.fit_flawed_indicator` does, and `least`,
+    the probability of the least certain right answer."""
+    votes_NP = np.asarray(votes_NP, float)
+    lead_NP = votes_NP - votes_NP[np.arange(len(votes_NP)), (x + y) % p][:, None]
+    found = ideal.fit_flawed_indicator(votes_NP, p, x, y)
+    return found | {"least": float(1 / np.exp(lead_NP).sum(1).max())}
+
+
+def fit_network(net: surgery.Network) -> dict[str, float | None]:
+    """The same for every unordered pair, asked of a network."""
+    p = net.theta_MP.shape[1]
+    return fit(surgery.logits(net, *data.pairs(p)), p, *data.pairs(p))
+
+
+def fit_ideal(p: int, activation: str) -> dict[str, float | None]:
+    """The same for the network of the theory with one of the activations of `model.SWAPS`."""
+    return fit_network(surgery.Network(*ideal.ideal_network(p, PHASES), activation))
+
+
+def fit_kept(record: Record) -> dict[str, float | None] | None:
+    """What the last frame keeps of the fit over all pairs, for a record without weights; None if it keeps nothing."""
+    last = record.frames[-1]
+    if "flawed_ratio" not in last:
+        return None
+    kept = {name: float(last[f"flawed_{name}"]) for name in ("ratio", "r2", "margin")}
+    least = float(last["probability"].min()) if "probability" in last else None
+    return kept | {"correct": None, "ghosts": None, "least": least}
+
+
+def bound(p: int, found: dict) -> float | None:
+    """The theory's lower bound on P(correct), with a N from the fitted peak (a N p / 4 in theory)."""
+    return found["correct"] and float(ideal.probability_bound(p, 4 * found["correct"] / p, 1))

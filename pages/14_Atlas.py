@@ -1,0 +1,222 @@
+"""Every modulus side by side: each measure of each preset over all odd p, and where the claims stop being true."""
+
+import numpy as np
+import pyarrow as pa
+import streamlit as st
+
+from modadd import atlas, survey, ui
+from modadd.figures import atlas as figures
+from modadd.figures import over_p
+from modadd.runs import P_GROK, P_MAX, P_MIN, PRESETS
+
+SHOWN_TOGETHER = ("standard", "grokking")  # the Overview shows these two; any other run opens on Live
+RANDOM = ("standard", "grokking", "quad_random")  # these start with every frequency in every neuron
+STEADY, JUMP = 0.95, 4  # rank correlation of a steady curve; standard errors of a jump worth naming
+
+p = ui.page("Atlas")
+if opened := st.session_state.pop("atlas-open", None):
+    if opened[5:-11] in SHOWN_TOGETHER:
+        st.switch_page("pages/2_Overview.py", query_params={"p": str(int(opened[1:4]))})
+    st.switch_page("pages/1_Live.py", query_params={"run": opened})
+st.title("Every modulus at once")
+with st.spinner("Measuring runs that are new here ...", show_time=True):
+    rows, damaged = atlas.table(ui.lab().store)
+if damaged:
+    st.error(f"Cannot be read, and left out: {ui.plain(', '.join(damaged), 400)}; restore or delete it.")
+if not rows:
+    st.info("No run of a preset is here yet. Train one on **Live**, at any p, and it becomes a point on this page.")
+    st.stop()
+
+
+def show(title: str, look_for: str, chart, key: str, table, says: str):
+    """A chart whose marks open their runs."""
+
+    def pick():
+        if (chosen := st.session_state[key].selection.get("run")) and chosen[0].get("run_id"):
+            st.session_state["atlas-open"] = chosen[0]["run_id"]
+
+    ui.show(title, look_for, chart, key, table, says, pick)
+
+
+def where(condition, preset: str | None = None) -> str:
+    """The moduli, in words, at which this holds of a run (of this preset)."""
+    return survey.spans(row["p"] for row in rows if preset in (None, row["preset"]) and condition(row))
+
+
+def clock(device: str, told: dict) -> str:
+    shared = told["seconds"] > 1.1 * told["wall"]
+    return (
+        f"{told['runs']} runs on {ui.plain(device)}, {ui.duration(told['seconds'])} by their own clocks"
+        + f" within {ui.duration(told['wall'])} of time ({told['seconds'] / told['wall']:.1f} at once)" * shared
+    )
+
+
+lacking = [f"{name} at p = {survey.spans(moduli)}" for name, moduli in survey.missing(rows).items() if moduli]
+own = sum(row["where"] == "cache" for row in rows)
+fp32, tf32 = ([row["p"] for row in rows if row["precision"] == name] for name in ("fp32", "tf32"))
+seam = (max(fp32) + min(tf32)) / 2 if fp32 and tf32 and max(fp32) < min(tf32) else None
+machines = sorted(survey.busy(rows).items(), key=lambda item: -item[1]["runs"])
+st.markdown(
+    f"The same experiments at the {(P_MAX - P_MIN) // 2 + 1} odd moduli from {P_MIN} to {P_MAX}: **{len(rows)} runs** "
+    f"are here{f', {own} of them your own' if own else ''}. Missing: {'; '.join(lacking) or 'none'}. Float32: p = "
+    f"{survey.spans(fp32)}; TF32: p = {survey.spans(tf32)}. Trained: {'; '.join(clock(*item) for item in machines)}. "
+    "Runs that overlap shared a card or used several, which the records do not tell apart: the sum of their clocks is "
+    "no measure of GPU time, and most would have been faster alone."
+)
+show(
+    "What is here",
+    "A cell is a run; click it to open it. What counts is a preset at its own length, with any seed; your own runs "
+    f"replace those of the atlas. Grokking is studied from p = {P_GROK} on.",
+    figures.presence(rows), "atlas-presence", lambda: figures.present(rows), "Which runs are here, by preset and p",
+)  # fmt: skip
+picked = st.pills("Presets", [*PRESETS], selection_mode="multi", default=[*PRESETS], key="atlas-presets") or [*PRESETS]
+drawn = [row for row in rows if row["preset"] in picked]
+st.caption(
+    "In all charts: dots, and the line through them, are prime p; open squares are composite; a triangle at the top is "
+    "a step that was not reached"
+    + (f"; the upright line marks the change from float32 to TF32 after p = {max(fp32)}" if seam else "")
+    + ". Click a mark to open its run."
+)
+name = st.selectbox(
+    "Close up",
+    [*over_p.EVERY],
+    [*over_p.EVERY].index("ipr"),
+    format_func=lambda n: over_p.EVERY[n].title,
+    key="atlas-close",
+)
+big = over_p.EVERY[name]
+show(
+    big.title, big.says, over_p.over_p(drawn, big, seam, big=True), "atlas-big", lambda: over_p.data(drawn, big),
+    f"{big.title} against p, close up",
+)  # fmt: skip
+
+worst = min(rows, key=lambda row: row["train_accuracy"])
+sparse = sorted((row["ipr"], row["p"]) for row in rows if row["preset"] == "quad_random" and row["p"] > P_MIN)
+unsure = lambda r: r["train_accuracy"] > 0.95 and r["train_loss"] > np.log(r["p"]) / 2  # noqa: E731
+tiny, rounded = survey.coarse(rows)
+floor = min((row["plateau"] for row in rows if row["plateau"]), default=None)
+notes = {
+    "Does it learn?": "The lowest training accuracy at the end is "
+    f"{worst['train_accuracy']:.2%} ({worst['preset']}, p = {worst['p']}). Held-out accuracy ends below 95 % at p = "
+    f"{where(lambda r: (r['held_out_accuracy'] or 1) < 0.95)}. Right but not sure, with a loss above half of a "
+    f"blind guess's ln p: quad_single_freq at p = {where(unsure, 'quad_single_freq')}, relu_single_freq at p = "
+    f"{where(unsure, 'relu_single_freq')}. Of {tiny} runs whose loss ends below {survey.COARSE:g} nats, {rounded} "
+    f"end on a whole number of half float32 steps of {survey.STEP:.1e} nats a pair (chance: one in ten): that small, a "
+    "loss is rounding, and so are its floors.",
+    "How long does it take?": "Stage II is not reached at p = "
+    f"{where(lambda r: r['stage2_end'] is None, 'grokking')}. The plateau rule stopped p = "
+    f"{where(lambda r: floor and r['plateau'] == floor)} at its earliest, step {ui.number(floor, ',')}: that flat part "
+    "is the rule's, not training's.",
+    "One frequency a neuron": f"At p = {P_MIN} there is one frequency, so that all that counts frequencies is 1 by "
+    "definition; at 5 and 7 there are two and three, and their harmonics fall on one another. "
+    + (f"From random weights x² ends at an IPR of {sparse[0][0]:.2f} (p = {sparse[0][1]}) to {sparse[-1][0]:.2f} "
+       f"(p = {sparse[-1][1]}): sparse, not one cosine." if sparse else ""),
+    "Phases lock, magnitudes agree": "The single-frequency presets train equally long at every p, while the time to "
+    "align grows like p: their curves show where they were stopped, not where they end.",
+    "The vote": "Two to one is the theory of small weights; training on pushes the ghosts down and the ratio up. At "
+    "p = 3 right answer and ghosts are all the answers there are, and the fit is empty.",
+    "Harmonics of ReLU": "Theory: 1/9 and 1/25 of the magnitude at k, once trained. What is far below had not the "
+    "time; what is above holds other frequencies too.",
+}  # fmt: skip
+for group, plots in over_p.PLOTS.items():
+    st.subheader(group)
+    st.markdown(notes[group])
+    ui.draw(over_p.key(picked), f"atlas-key-{group}", "The colours of the presets")
+    width = 2 if len(plots) == 4 else 3
+    for i, plot in enumerate(plots):
+        if i % width == 0:
+            columns = st.columns(width)
+        with columns[i % width]:
+            show(
+                plot.title, plot.says + f" ({plot.presets[0]})" * (len(plot.presets) == 1),
+                over_p.over_p(drawn, plot, seam), f"atlas-{plot.name}", lambda plot=plot: over_p.data(drawn, plot),
+                f"{plot.title} against p, by preset",
+            )  # fmt: skip
+
+st.subheader("Who foretold the winners")
+best = survey.best_rule(rows)
+st.markdown(
+    "Each rule names the frequency that a neuron will keep from its initial weights alone (see **Lottery**). Chance "
+    "falls as 1/K: a flat curve is a growing lead. Best of the four, by the median over p: "
+    + ("; ".join(f"{name}: **{rule}** {rate:.0%}" for name, (rule, rate) in best.items()) or "none is here")
+    + ". Bars: Wilson's 95 % interval; a compact record holds the winners of few neurons, so they widen with p."
+)
+for column, name in zip(st.columns(3), RANDOM, strict=True):
+    with column:
+        show(
+            name, "Dashed: a blind guess.", figures.bets(rows, name), f"atlas-bets-{name}",
+            lambda name=name: figures.bets_table(rows, name), f"Winners foretold by each rule against p, {name}",
+        )  # fmt: skip
+
+st.subheader("Do frequencies that share a factor with p win less often?")
+free = [row for row in rows if row["preset"] in RANDOM]
+lots = {name: survey.pooled(row for row in free if row["preset"] == name) for name in RANDOM}
+lots = {name: told for name, told in lots.items() if told}
+st.markdown(
+    "At a composite p a frequency with gcd(k, p) > 1 takes only p/gcd values and cannot tell all answers apart, so "
+    "that training might avoid it. Neurons on such frequencies over an even share, all composite p together: "
+    + ("; ".join(f"{n} **{t['ratio']:.3f}** ({t['low']:.3f} to {t['high']:.3f})" for n, t in lots.items()) or "none")
+    + (". Every interval holds 1: **no handicap is seen**." if all(t["low"] <= 1 <= t["high"] for t in lots.values())
+       else ". An interval without 1 is a handicap, or a preference.")
+    + " (95 %, if each neuron draws by itself. The single-frequency presets are given their shares.)"
+)  # fmt: skip
+left, right = st.columns(2)
+with left:
+    show(
+        "Share for share", "A dot is a run at composite p. On the dashed line all frequencies are worth the same.",
+        figures.shares(free), "atlas-shares", lambda: figures.shares_table(free),
+        "Share of neurons on frequencies that share a factor with p against the share of such frequencies",
+    )  # fmt: skip
+with right:
+    groups = survey.by_factor(free)
+    ui.show(
+        "By the factor that is shared",
+        "1: as many neurons as any frequency has. Bars: 95 %. Shown: factors of ten frequencies or more.",
+        figures.factors(groups), "atlas-factors", lambda: pa.Table.from_pylist(groups),
+        "Neurons over an even share by gcd of frequency and modulus",
+    )  # fmt: skip
+
+st.subheader("What drifts with p")
+trends = survey.trends(rows, {plot.name: plot.title for plot in over_p.EVERY.values()}, seam)
+steady = sum(abs(trend["rho"]) >= STEADY for trend in trends)
+jumps = [
+    f"{trend['measure']}, {trend['preset']} ({trend['jump']:+.2g}, {trend['errors']:+.1f} errors)"
+    for trend in trends if abs(trend["errors"] or 0) > JUMP and trend["measure"] != over_p.EVERY["seconds"].title
+]  # fmt: skip
+st.markdown(
+    f"Of {len(trends)} curves {steady} go one way almost throughout (rank correlation ρ with p beyond ±{STEADY}). "
+    "First and last: medians of the five smallest and largest p. *Composite*: the median, over composite p, of the "
+    "value over that of the line through the primes. *Jump*: at the change from float32 to TF32, beside a parabola, in "
+    f"standard errors; beyond {JUMP} of them, training time apart: {', '.join(jumps) or 'none'}."
+)
+st.dataframe(
+    pa.Table.from_pylist(trends), hide_index=True, height=300,
+    column_config={"first": "smallest p", "last": "largest p", "rho": "ρ", "apart": "composite", "errors": "in errors"},
+)  # fmt: skip
+st.download_button(
+    "All numbers of all runs as CSV",
+    lambda: ui.csv(pa.Table.from_pylist([{n: r[n] for n in r if n not in ("counts_K", "claims")} for r in rows])),
+    "atlas.csv", "text/csv", icon=":material/download:", type="tertiary", on_click="ignore",
+)  # fmt: skip
+
+st.subheader("Where the claims hold")
+of = st.segmented_control("Preset", [*PRESETS], default="grokking", key="atlas-claims") or "grokking"
+judged = survey.verdicts(row for row in rows if row["preset"] == of)
+st.markdown(
+    "The claims of the paper, judged as on the **Claims** page at the last frame of each run. Grey: the small record "
+    "lacks what it takes. Small records also hold few neurons, 64 at some large p, so that single cells that differ "
+    "from their row may be chance. Left out: the claims on the flow, which take seconds a run."
+)
+show(
+    f"Claims about {of}", "A column is a modulus. Look for rows that change colour: there p decides.",
+    figures.claims_over_p(judged), "atlas-judged", lambda: figures.judged(judged), f"Verdicts on {of} by claim and p",
+)  # fmt: skip
+st.dataframe(pa.Table.from_pylist(survey.in_words(judged)), hide_index=True)
+
+st.subheader(f"Every number at p = {p}")
+here = {row["preset"]: row for row in rows if row["p"] == p}
+if here:
+    columns = {name: [ui.number(row[measure]) for measure in over_p.EVERY] for name, row in here.items()}
+    st.dataframe(pa.table({"measure": [plot.title for plot in over_p.EVERY.values()]} | columns), hide_index=True)
+else:
+    st.info(f"No run of a preset at p = {p} is here.")

@@ -1,0 +1,284 @@
+"""The one-layer transformer: which frequencies it uses, how they take over, and what each part of it does."""
+
+import numpy as np
+import streamlit as st
+
+from modadd import Run, ui
+from modadd.figures import transformer as draw
+from modadd.rows import step_of
+from modadd.runs import P_GROK, preset
+from modadd.transformer import measures, phases
+
+PUBLISHED_P = 113
+
+p = ui.page("Transformer")
+st.title("A transformer finds the circles too")
+
+
+def show(key: str, title: str, look_for: str, chart, rows, says: str = ""):
+    ui.show(title, look_for, chart, key, rows, says or title)
+
+
+def invite():
+    """Nothing is here yet: settings that can work at this modulus, their price, and a button."""
+    st.info(f"No transformer with the published settings has been trained at p = {p} here.")
+    if p != PUBLISHED_P:
+        label, there = f"The published modulus, p = {PUBLISHED_P}", {"p": str(PUBLISHED_P)}
+        st.page_link("pages/15_Transformer.py", label=label, icon=":material/arrow_forward:", query_params=there)
+    st.markdown(
+        "The fewer the residues, the cheaper it is to learn the sums by heart: at p = 53 the publication needed a "
+        "weight decay of 5 instead of 1. Below that, more of the pairs are suggested here as well."
+    )
+    base = preset("transformer", p)
+    usual = (5.0, 0.6, 5_000) if p < 50 else (5.0, 0.3, 15_000) if p < 100 else (1.0, 0.3, base.epochs)
+    decay, share, steps, seed = st.columns(4)
+    run = preset(
+        "transformer", p,
+        weight_decay=decay.number_input("Weight decay", 0.0, 100.0, usual[0], key=f"decay-{p}"),
+        frac_train=share.number_input("Share of pairs trained", 0.05, 0.95, usual[1], key=f"share-{p}"),
+        epochs=steps.number_input("Training steps", 50, 2_000_000, usual[2], key=f"steps-{p}"),
+        seed=seed.number_input("Seed", 0, 2**31 - 1, base.seed, key=f"seed-{p}"),
+    )  # fmt: skip
+    st.caption(ui.price(run))
+    if ui.find(run.id).record or st.button("Train it", type="primary", icon=":material/play_arrow:"):
+        from modadd.cost import check_memory
+
+        try:
+            check_memory(run, ui.default_device())
+            ui.lab().submit(run)
+        except ValueError as error:
+            st.error(f"{error}.")
+        else:
+            st.query_params["run"] = run.id
+            st.rerun()
+    st.stop()
+
+
+def key_frequencies(record) -> np.ndarray:
+    """The rule, its threshold, and what it picks in the last frame, bool [K]."""
+    norms_K = measures.by_frequency(record.frames[-1]["map_norms"])
+    left, right = st.columns(2)
+    rules = ["gap", "share", "by hand"]
+    rule = left.segmented_control("Key frequencies", rules, default="gap", required=True, key="key-rule")
+    if rule == "gap":
+        says = "Those above the widest gap in the sorted norms, if that is at least a factor of"
+        return measures.key_frequencies(norms_K, rule, gap=right.slider(says, 1.1, 5.0, measures.GAP))
+    if rule == "share":
+        says = "Those above this share (%) of the largest norm"
+        return measures.key_frequencies(norms_K, rule, share=right.slider(says, 1, 90, 10) / 100)
+    every, usual = np.arange(1, record.run.K + 1), measures.key_frequencies(norms_K)
+    return np.isin(every, right.multiselect("Frequencies", every, every[usual], key=f"keys-{record.run.id}"))
+
+
+# A record that is still growing is known by its id and its frames.
+@st.cache_data(max_entries=8, show_spinner=False)
+def progress(run_id: str, frames: tuple, keys: tuple, _record):
+    return phases.progress(_record, np.array(keys, bool))
+
+
+@st.cache_data(max_entries=8, show_spinner="Running the network of every frame over all pairs ...")
+def excluded_together(run_id: str, frames: tuple, keys: tuple, _record):
+    return phases.excluded_together(_record, np.array(keys, bool))
+
+
+@st.cache_data(max_entries=4, show_spinner="Opening the network ...")
+def opened(run_id: str, at: int, _run: Run, _frame):
+    """What the last frame of a run holds, for any frame with weights."""
+    return measures.take_frame(_run, *phases.opened(_run, _frame), final=True)
+
+
+if "run" not in st.query_params and (usual := ui.find(preset("transformer", p).id)).record is None and not usual.live:
+    invite()
+record = ui.choose_run(p, ["transformer"], models=("transformer",))
+run, live = record.run, ui.find(record.run.id).live
+st.markdown(
+    f"It reads three tokens, a, b and “=”, through one layer of attention ({run.heads} heads) and {run.d_mlp} ReLU "
+    f"neurons, {run.weights:,} weights in all, and nothing tells it that residues lie on a circle. It trains on "
+    f"{run.frac_train:.0%} of the {p * p:,} sums with weight decay {run.weight_decay:g}. The claim: it writes "
+    "cos wₖa and sin wₖa for a few **key frequencies** k, multiplies them into cos wₖ(a + b) and sin wₖ(a + b), and "
+    "votes for c with cos wₖ(a + b − c). *What would refute it:* logits that these cosines do not explain, a training "
+    "loss that stays low without them, or a test loss that rises when all else is taken away."
+)
+if "run" not in st.query_params:
+    st.caption(ui.provenance(record))
+
+st.subheader("Which frequencies does it use?")
+keys_K = key_frequencies(record)
+named = ", ".join(str(k) for k in np.flatnonzero(keys_K) + 1) or "none: none stands out"
+step = record.frame_steps[-1] if live else ui.player([record])
+frame, last = record.frame(step), record.frames[-1]
+at = step_of(record, frame)
+st.markdown(
+    f"Read off the map W_L from neurons to logits in the last frame, the key frequencies are **{named}**. All that "
+    f"follows uses them. At step {at:,} the Gini coefficient of the norms (0: all equal, 1: one has all) is "
+    f"{frame['gini_embed']:.2f} in the embedding W_E and {frame['gini_map']:.2f} in W_L."
+)
+for column, (name, (layer, hue)) in zip(st.columns(2), draw.LAYERS.items(), strict=True):
+    with column:
+        norms_P = frame[name]
+        level = draw.level(measures.by_frequency(norms_P), keys_K) if name == "map_norms" else None
+        show(name, f"{layer} at step {at:,}",
+             "Length of cosine and sine together. At first all are alike; a circuit is a few tall bars. The constant, "
+             f"left out, has length {norms_P[0]:.2g}." + (" Dashed: what parts key from other." if level else ""),
+             draw.spectrum(norms_P, keys_K, hue, level),
+             lambda norms_P=norms_P: draw.spectrum_table(norms_P, keys_K))  # fmt: skip
+
+st.subheader("Memorise, form a circuit, clean up")
+with st.expander("Where a phase ends"):
+    first, second, third = st.columns(3)
+    rise = first.number_input("Excluded loss rises × from its least", 1.1, 1e6, phases.RISE)
+    fall = second.number_input("Restricted test loss below × ln p", 0.001, 1.0, phases.FALL, format="%.3f")
+    done = third.number_input("Test loss below × ln p", 0.0001, 1.0, phases.DONE, format="%.4f")
+weighty = not live and any("weights/W_E" in one for one in record.frames)
+at_once = weighty and keys_K.any() and st.toggle(
+    "Exclude all key frequencies at once, too (runs the network of every frame that keeps weights)", key="at-once"
+)  # fmt: skip
+
+
+@st.fragment(run_every=4 * ui.TICK if live else None)
+def learning():
+    """The curves over training with their phases; while it trains, drawn again every two seconds."""
+    found = ui.find(run.id)
+    if live and not found.live:
+        st.rerun()  # the whole page, so that its player and all below follow
+    if live:
+        ui.status(run.id, found)
+    now = found.record or record
+    known = run.id, (len(now.frames), now.frame_steps[-1]), tuple(keys_K.tolist())
+    measured = progress(*known, now)
+    together = excluded_together(*known, now) if at_once else None
+    ends = phases.phases(now, measured, rise, fall, done)
+    how = phases.spans(now, ends), None if live else step, ui.log_steps()
+    st.markdown(
+        f"**I memorisation** ends where the excluded loss turns up: **{ui.not_reached(ends[0])}**. **II circuit "
+        f"formation** ends where the restricted loss is down to {fall:g} ln p: **{ui.not_reached(ends[1])}**. **III "
+        f"cleanup** ends where the test loss is down to {done:g} ln p: **{ui.not_reached(ends[2])}**. Chance is ln p = "
+        f"{np.log(p):.3f}. The first two are read off frames, which lie up to 200 steps apart."
+    )
+    show("progress", "Hidden progress",
+         "Restricted: of the logits only the constant and the key cosines of a + b are kept; test pairs. Excluded: one "
+         "key frequency is taken away, the one that hurts most; training pairs. Cosines alone: logits "
+         "Σ aₖ cos wₖ(a + b − c), the same for all pairs. The circuit is there before the test loss shows it.",
+         draw.progress(now, measured, *how), lambda: draw.progress_table(now, measured))  # fmt: skip
+    left, right = st.columns(2)
+    with left:
+        show("loss", "Loss", "Test pairs are looked at now and then. Held out: (b, a) is not trained either.",
+             draw.history(now, "loss", *how), lambda: draw.history_table(now, "loss"))  # fmt: skip
+        if keys_K.any():
+            show("excluded", "Training loss without a key frequency",
+                 "Memory does not need a frequency; where a curve turns up, the answers have begun to rest on it.",
+                 draw.excluded(measured, keys_K, *how, together),
+                 lambda: draw.excluded_table(measured, keys_K, together))  # fmt: skip
+        else:
+            st.info("There is no key frequency to take away from the training loss.")
+    with right:
+        show("accuracy", "Accuracy", f"Guessing is right in {1 / p:.1%}.",
+             draw.history(now, "accuracy", *how), lambda: draw.history_table(now, "accuracy"))  # fmt: skip
+        show("squared", "Squared weights", "Decay favours the circuit, which needs less weight than memory.",
+             draw.squared_weights(now, *how), lambda: draw.squared_weights_table(now))  # fmt: skip
+    show("shares", "Sparsity and shares",
+         "Gini of the norms above; variance of the logits, centred over c for each pair, in the key cosines; share of "
+         f"all neurons with more than {measures.SINGLE:.0%} of their variance in one frequency.",
+         draw.shares(now, measured, *how), lambda: draw.shares_table(now, measured))  # fmt: skip
+
+
+learning()
+explained = float(frame["fve_K"][keys_K].sum())
+st.markdown(
+    f"At step {at:,} the key cosines explain **{explained:.1%}** of the variance of the logits centred over the "
+    f"answers of each pair, and {explained * frame['centred']:.1%} of their variance about one common mean. "
+    f"**{frame['single']:.0%}** of the neurons have one frequency, {frame['silent']:.0%} are silent. Without the "
+    f"{int(frame['keys'].sum())} key frequencies of that very frame, by the standard rule, the training loss would be "
+    f"{frame['excluded_train']:.3g}."
+)
+
+if "probability" in frame:
+    known_PP = frame["probability"]
+    show("pairs", f"Which sums does it know at step {at:,}?",
+         "Probability of the right answer, a down and b across. While it memorises, the dark cells are the training "
+         "pairs and nothing else.",
+         draw.pairs(known_PP), lambda: draw.maps_table(known_PP[None], ["probability"]))  # fmt: skip
+
+inside, when = frame, at
+if "maps" not in frame and weighty:
+    held = record.frame(step, holding="weights/W_E")
+    when = step_of(record, held)
+    inside = held if "maps" in held else opened(run.id, when, run, held)
+elif "maps" not in frame:
+    if "maps" not in last:
+        st.info(
+            "Neurons, attention and circles open as soon as the run ends or pauses." if live
+            else "This record keeps no weights and no maps. Train the run here to look inside."
+        )  # fmt: skip
+        st.stop()
+    inside, when = last, record.frame_steps[-1]
+if when != at:
+    st.caption(f"What follows is kept at some steps only: shown is step {when:,}.")
+
+st.subheader("The circles")
+circles = [*zip(inside["circle_frequency"].tolist(), inside["circle_share"], inside["circles"], strict=True)]
+if not circles:
+    st.markdown(f"At step {when:,} no frequency stands out by the standard rule: there is no circle to draw yet.")
+for i, (column, (k, share, points)) in enumerate(zip(st.columns(3) * 3, circles, strict=False)):
+    with column:
+        show(f"circle-{i}", f"k = {k}: {share:.0%} of the embedding",
+             "Embeddings of the residues on the plane where cos wₖa and sin wₖa are written, joined in the order of "
+             "k·a mod p: one turn, or a tangle.",
+             draw.circle(points, k), lambda k=k, points=points: draw.circle_table(points, k))  # fmt: skip
+
+st.subheader("The neurons")
+names = [f"{m}: k = {inside['neuron_frequency'][m]}, {inside['neuron_share'][m]:.0%}" for m in inside["map_neuron"]]
+tops = inside["maps"].max((1, 2))
+show("neurons", f"The purest neurons of each frequency at step {when:,}",
+     "Activation, a down and b across, from 0 (pale) to the neuron's largest value (dark, here "
+     f"{tops.min():.2g} to {tops.max():.2g}). Titles: neuron, its frequency, that frequency's share of its variance. "
+     "A plaid is a wave in a times the same wave in b; noise has no rows and columns.",
+     draw.tiles(inside["maps"], names), lambda: draw.maps_table(inside["maps"], names))  # fmt: skip
+
+st.subheader("The attention")
+heads_XPP = inside["attention"].transpose(1, 0, 2, 3).reshape(-1, p, p)
+names = [f"head {h} to {token}" for token in "ab" for h in range(1, run.heads + 1)]
+show("attention", f"Where “=” looks at step {when:,}",
+     "Attention from “=”, a down and b across, pale 0 and dark 1. The rest, on average "
+     f"{1 - 2 * heads_XPP.mean():.1%}, goes to “=” itself. Stripes: a head that weighs a wave in a against one in b.",
+     draw.tiles(heads_XPP, names, run.heads, 1.0), lambda: draw.maps_table(heads_XPP, names))  # fmt: skip
+
+st.subheader("The logits")
+strongest = draw.strongest(inside["logits_2d"], 4 * max(1, int(keys_K.sum())))
+left, right = st.columns([3, 2])
+with left:
+    show("logits-2d", f"In two-dimensional Fourier space, step {when:,}",
+         f"Length over the answers of each product of modes; log scale, {draw.DECADES} decades, constant left out. A "
+         "network that adds has four dark cells a key frequency: cos cos, sin sin, cos sin and sin cos.",
+         draw.modes(inside["logits_2d"]), lambda: draw.modes_table(inside["logits_2d"]))  # fmt: skip
+with right:
+    percent = {"share of power": st.column_config.NumberColumn(format="percent")}
+    rows = [dict(zip(("mode of a", "mode of b", "share of power"), row, strict=True)) for row in strongest]
+    st.dataframe(rows, column_config=percent, height=420)
+    st.caption(f"The {len(rows)} strongest hold {sum(row['share of power'] for row in rows):.1%} of the power.")
+
+st.subheader("Beside it: the two-layer network on the same sums")
+names = ["grokking", "standard"] if p >= P_GROK else ["standard"]
+mlp = next((one for one in (ui.find(preset(name, p).id).record for name in names) if one and one.frames), None)
+if mlp is None:
+    ui.offer(preset(names[0], p), key="train-mlp")
+    st.stop()
+both = {f"MLP, {mlp.run.preset}": draw.beside(mlp, None), "transformer": draw.beside(record, keys_K)}
+forms = {name: "," if "step" in name or isinstance(value, int) else ".1%" if "share" in name or "accuracy" in name
+         else ".4g" for name, value in both["transformer"].items()}  # fmt: skip
+st.dataframe(
+    [{"measure": n} | {net: ui.number(its[n], form) for net, its in both.items()} for n, form in forms.items()],
+    height="content",
+)
+st.caption(
+    "Neurons of one frequency: more than 85 % of the power of the input row (MLP) or of the variance of the activation "
+    "(transformer). Input side: rows into the neurons, or the embedding; output side: rows out of them, or W_L."
+)
+for column, name, its, hue in zip(st.columns(2), both, (mlp, record), ("output", "input"), strict=True):
+    with column:
+        show(f"accuracy-{hue}", f"Accuracy, {name}", "Training, test and held-out pairs.",
+             draw.history(its, "accuracy", {}, None, ui.log_steps()),
+             lambda its=its: draw.history_table(its, "accuracy"))  # fmt: skip
+        counts_K = draw.used(its.frames[-1], run.K)
+        show(f"use-{hue}", f"Frequencies used, {name}", f"Last frame; {int(counts_K.sum()):,} neurons.",
+             draw.use(counts_K, draw.COLOURS[hue]), lambda counts_K=counts_K: draw.use_table(counts_K))  # fmt: skip

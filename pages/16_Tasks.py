@@ -1,0 +1,267 @@
+"""Other tasks for a transformer: addition, a power of a sum, three summands; watched, mapped and opened up."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import streamlit as st
+
+from modadd import Run, ui
+from modadd.figures import tasks as draw
+from modadd.rows import step_of
+from modadd.runs import preset
+from modadd.transformer import task_measures as measures
+from modadd.transformer import tasks
+
+NAMES = {"addition": "a + b", "addpow": "(a + b)ᶜ", "add3": "a + b + c"}
+SETTINGS = {
+    "layers": ("Layers", 1, 8), "d_model": ("Width d_model", 4, 1024), "heads": ("Heads", 1, 64),
+    "batch": ("Examples a step (0: all)", 0, 2**24), "lr": ("Learning rate at first", 1e-8, 10.0),
+    "weight_decay": ("Weight decay", 0.0, 100.0), "frac_train": ("Share of examples trained on", 0.01, 1.0),
+}  # fmt: skip
+
+p = ui.page("Tasks")
+st.title("The same trick on harder questions")
+asked = ui.find(st.query_params.get("run", ""))
+opened = asked.record.run if asked.record else asked.job.run if asked.job else None
+if opened is None or opened.model != "pre-ln" or opened.p != p:
+    if "run" in st.query_params and (opened is None or opened.p == p):
+        name = ui.plain(st.query_params["run"])
+        st.error(f"No run called {name} on one of these tasks is here; showing the preset at p = {p} instead.")
+    opened = None
+    st.query_params.pop("run", None)
+elif st.session_state.get("opened") != opened.id:
+    st.session_state["opened"], st.session_state["task"] = opened.id, opened.task
+leave = lambda: st.query_params.pop("run", None)  # noqa: E731
+st.session_state.setdefault("task", "addition")
+task = st.segmented_control("Task, modulo p", NAMES, format_func=NAMES.get, required=True, key="task", on_change=leave)
+
+
+def described() -> Run:
+    """The run that the sidebar describes; where it is not one, a sentence and the end."""
+    base, chosen = preset(task, p), {}
+
+    def number(field, label, low, high, **how):
+        form = {} if isinstance(low, int) else {"format": "%.6g", "step": None}
+        chosen[field] = st.number_input(
+            label, low, high, getattr(base, field), key=f"{field}-{task}", on_change=leave, **form, **how
+        )
+
+    with st.sidebar:
+        number("seed", "Seed", 0, 2**31 - 1)
+        number("epochs", "Training steps", 1, 2_000_000, step=1000)
+        with st.expander("Every setting"):
+            for field, span in SETTINGS.items():
+                number(field, *span)
+    try:
+        return replace(base, d_mlp=None, **chosen)
+    except ValueError as error:
+        st.sidebar.error(f"{error}.")
+        st.stop()
+
+
+sidebar = described()
+run = opened or sidebar
+st.markdown(
+    f"A transformer of {run.layers} pre-LN layer{'s' * (run.layers > 1)} and {run.weights:,} weights reads the tokens "
+    f"{', '.join('abc'[: tasks.length(run)])} and answers at the last. It trains on {run.frac_train:.0%} of the "
+    f"{tasks.count(run):,} questions, drawn evenly; **{1 - run.frac_train:.0%} are kept back**, and only those count. "
+    + (f"The exponent c runs from 0 to {tasks.maps(run) - 1}, and 0⁰ = 1. " if run.task == "addpow" else "")
+    + f"The most common answer {'for each c ' * (run.task != 'addition')}is right in "
+    f"{measures.constant_accuracy(run):.1%} of all cases: that much is free."
+)
+found = ui.find(run.id)
+live = found.live
+if found.record is None and not live:
+    st.info(f"**{run.id}** has not been trained here. {ui.price(run)}")
+    if st.button("Train it", type="primary", icon=":material/play_arrow:"):
+        with ui.refusals():
+            ui.lab().submit(run)
+            st.query_params["run"] = run.id
+            st.rerun()
+    st.stop()
+
+
+def show(key: str, title: str, look_for: str, chart, rows):
+    """A chart with its data; the title says what it is to those who do not see it."""
+    ui.show(title, look_for, chart, key, rows, title)
+
+
+def learning(record, step=None):
+    """Curves over training, accuracy for each c and the maps of errors."""
+    frame = record and record.frame(step, holding="answers")
+    if not frame:
+        st.info("The first frame is on its way." if live else "This record holds no answers of its network.")
+        return
+    st.markdown(
+        f"Solved, every test example right for {measures.SUSTAINED:,} steps on end: "
+        f"**{ui.not_reached(measures.solved_at(record))}**. At the last look test accuracy is "
+        f"**{ui.number(measures.latest(record, 'test_accuracy'), '.2%')}**, and held out, where no reordering of the "
+        f"question was trained either, {ui.number(measures.latest(record, 'held_out_accuracy'), '.2%')}."
+    )
+    at, log = step_of(record, frame), ui.log_steps()
+    left, right = st.columns(2)
+    with left:
+        show("loss", "Loss", "Mean cross-entropy: of the batch at each step, and of test examples every hundred steps.",
+             draw.history(record, "loss", step, log), lambda: draw.history_table(record, "loss"))  # fmt: skip
+    with right:
+        show("accuracy", "Accuracy", "Dashed: the most common answers. A late rise of test alone is grokking; where "
+             "test goes along with train, it never memorised.",
+             draw.history(record, "accuracy", step, log), lambda: draw.history_table(record, "accuracy"))  # fmt: skip
+    if tasks.maps(run) > 1:
+        with left:
+            show("by-c", f"Accuracy for each c at step {at:,}", "Dots: test examples. Bars: what the most common "
+                 "answer gets for this c; only the part above counts.",
+                 draw.by_map(frame, run), lambda: draw.by_map_table(frame, run))  # fmt: skip
+        with right:
+            show("collapse", "The error collapses", "A row for each c, a column for each frame, dark where test "
+                 "answers are wrong. Do all c go at once?",
+                 draw.collapse(record), lambda: draw.collapse_table(record))  # fmt: skip
+
+    st.subheader(f"Where it errs at step {at:,}")
+    st.markdown(
+        "Every pair (a, b), a down and b across: orange where a test answer is wrong, blue where a trained one is, "
+        f"grey where it is right. Answers are hues, 0 to {p - 1} once around the colour circle: a sum shows stripes."
+    )
+    shown = measures.shown_maps(run).tolist()
+    for start in range(0, len(shown), 3) if len(shown) > 1 else ():
+        for column, c in zip(st.columns(3), shown[start : start + 3], strict=False):
+            with column:
+                errors(frame, c)
+    c = st.select_slider("c of the tables", shown, key=f"c-{task}-{p}") if len(shown) > 1 else 0
+    question = f"{NAMES[run.task]} mod {p}" + (f", c = {c}" if len(shown) > 1 else "")
+    answers = {"The network's answers": draw.answers(frame, run, c), "The right answers": tasks.truth(run)[c]}
+    columns = st.columns(3 if len(shown) == 1 else 2)
+    if len(shown) == 1:
+        with columns[0]:
+            errors(frame, 0)
+    for column, (name, table_PP) in zip(columns[-2:], answers.items(), strict=True):
+        with column:
+            show(f"table-{name[4:7]}", name, question, draw.answer_map(table_PP, p),
+                 lambda table_PP=table_PP: draw.map_table(table_PP, run, c))  # fmt: skip
+
+
+def errors(frame, c: int):
+    """The map of errors over (a, b) at one c."""
+    answer_PP, train_PP = draw.answers(frame, run, c), tasks.train_maps(run)[c]
+    wrong_PP = answer_PP != tasks.truth(run)[c]
+    counts = [f"{wrong_PP[group].sum():,} of {group.sum():,}" for group in (~train_PP, train_PP)]
+    show(f"errors-{c}", "Errors" + (f", c = {c}" if tasks.maps(run) > 1 else ""),
+         f"Wrong: {counts[0]} test examples, {counts[1]} trained ones.",
+         draw.errors(answer_PP, run, c), lambda: draw.map_table(answer_PP, run, c))  # fmt: skip
+
+
+def inside(record, step=None):
+    """The embedding, the neurons along a path and who reads whom, from the weights of a frame."""
+    frame = record and record.frame(step, holding="weights/W_E")
+    if not frame:
+        if not live:
+            st.info("This record holds no weights, so that its network cannot be opened: train it here for that.")
+        return
+    w = measures.weights_of(frame)
+    st.subheader(f"Inside, at step {step_of(record, frame):,}")
+    st.markdown(
+        f"**The embedding.** Each of the {p} tokens is a row of {run.d_model} numbers. If the network thinks in waves, "
+        "few frequencies hold the variance, two residues are alike by their difference only, and residues lie on "
+        "rings, their hues, in the order of k·a mod p, once around."
+    )
+    embed, power = w["W_E"], frame["embed_power"]
+    left, right = st.columns(2)
+    with left:
+        show("spectrum", f"k = {power.argmax() + 1} leads with {power.max():.0%}", "Share of each frequency in the "
+             "variance over the residues. Dashed: an even spread.",
+             draw.spectrum(power), lambda: draw.spectrum_table(power))  # fmt: skip
+        for i in range(0, frame["pca"].shape[1] - 1, 2):
+            shares = " and ".join(f"{share:.0%}" for share in frame["pca_share"][i : i + 2])
+            portrait(f"pca-{i}", frame["pca"], i, i + 1, "component", f"{shares} of the variance")
+    with right:
+        show("similarity", f"Differences explain {frame['circulant']:.0%} of the similarities", "Cosine between two "
+             "rows. Stripes along the diagonal: a circulant matrix.",
+             draw.similarity(embed), lambda: draw.similarity_table(embed))  # fmt: skip
+        purest = draw.choose(embed, 4, int(power.argmax()) + 1)
+        gallery("dimension", embed, purest, "residue")
+        if len(purest) > 1:
+            portrait(
+                "dimensions", measures.z_scored(embed), *purest[:2].tolist(), "dimension", "Z-scores of the first two."
+            )
+
+    st.markdown(
+        "**The neurons** at the last token, along the path a = 0 .. p − 1 with the other inputs fixed: the purest "
+        "ones, whose strongest wave has the largest share in the sum of all, whatever its amplitude; of one frequency, "
+        "those with phases apart."
+    )
+    with st.container(horizontal=True):
+        layer = st.number_input("Layer", 1, run.layers, run.layers, key=f"layer-{run.layers}") - 1
+        b = st.number_input("b of the path", 0, p - 1, 0, key=f"path-b-{p}")
+        last = tasks.maps(run) - 1
+        c = st.number_input("c of the path", 0, last, 1, key=f"path-c-{p}-{task}") if last else 0
+        curves = measures.read(run, w, measures.path(run, b, c))["neurons"][layer]
+        ranked = measures.common_frequencies(curves)
+        k = st.selectbox("Frequency", ["any", *ranked], index=min(1, len(ranked)), key=f"path-k-{p}")
+    chosen = draw.choose(curves, 4, None if k == "any" else k)
+    first, *cells = (*st.columns([4, 3, 3]), *st.columns(3))
+    with first:
+        gallery("neuron", curves, chosen, "a")
+    phase, z = measures.waves(curves)["phase"], measures.z_scored(curves)
+    for place, (m, n) in enumerate(list(combinations(chosen.tolist(), 2))[: len(cells)]):
+        apart = abs((phase[m] - phase[n] + np.pi) % (2 * np.pi) - np.pi)
+        with cells[place]:
+            portrait(f"neurons-{place}", z, m, n, "neuron", f"Z-scores, phases {apart / np.pi:.2f}π apart.")
+
+    st.markdown("**Who reads whom**, for one question:")
+    inputs = dict(zip("abc", (p, p, tasks.maps(run)), strict=True))
+    names = list("abc"[: tasks.length(run)])
+    with st.container(horizontal=True):
+        token = [st.number_input(n, 0, inputs[n] - 1, 1, key=f"ask-{n}-{inputs[n]}") for n in names]
+    out = measures.read(run, w, np.array([token]))
+    right_answer = tasks.answers(run)[token[2] if len(token) > 2 else 0, (token[0] + token[1]) % p]
+    st.markdown(f"The network says **{out['logits'][0].argmax()}**; the right answer is {right_answer}.")
+    for layer in range(run.layers):
+        heads = out["attention"][layer, 0]
+        show(f"attention-{layer}", f"Layer {layer + 1}", "A token reads itself and what stands before it; in each "
+             "head a row sums to 1.",
+             draw.attention(heads, names), lambda heads=heads: draw.attention_table(heads, names))  # fmt: skip
+
+
+def gallery(what: str, curves_PM, chosen, x_title: str):
+    """The chosen columns as curves, z-scored."""
+    if not len(chosen):
+        st.info(f"No {what} moves with such a frequency here.")
+        return
+    show(f"traces-{what}", f"The purest {what}s", "Z-scores, with frequency k and phase φ. A wave has a period, noise "
+         "has none.",
+         draw.traces(curves_PM, chosen, x_title, what), lambda: draw.curves_table(curves_PM, chosen))  # fmt: skip
+
+
+def portrait(key: str, curves_PM, m: int, n: int, what: str, look_for: str):
+    """Two columns against each other around the clock of the first one's frequency."""
+    k = int(measures.waves(curves_PM[:, [m]])["frequency"][0])
+    from_1 = what == "component"
+    x, y, titles = curves_PM[:, m], curves_PM[:, n], [f"{what} {i + from_1}" for i in (m, n)]
+    show(key, f"{what.capitalize()}s {m + from_1} and {n + from_1}", look_for,
+         draw.pair(x, y, k, titles), lambda: draw.pair_table(x, y, k))  # fmt: skip
+
+
+if live:
+
+    @st.fragment(run_every=ui.TICK)
+    def watch():
+        now = ui.find(run.id)
+        if not now.live:
+            st.rerun()  # the whole page, which then can be played
+        ui.status(run.id, now)
+        learning(now.record)
+
+    @st.fragment(run_every=6 * ui.TICK)
+    def open_up():
+        inside(ui.find(run.id).record)
+
+    watch()
+    open_up()
+else:
+    record = found.record
+    ui.status(run.id, found)
+    ui.play(lambda step: learning(record, step), record, holding="answers")
+    held = record.series("weights/W_E")[0].tolist()
+    ui.film(lambda step: inside(record, step), held, "weights-step", "Training step, of those with weights")
+    st.caption(f"Run {run.id}, {ui.provenance(record)}.")

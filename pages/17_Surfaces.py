@@ -1,0 +1,92 @@
+"""The activation of one neuron over all pairs of inputs, as a surface to turn and to take home."""
+
+import numpy as np
+import streamlit as st
+
+from modadd import Run, ui
+from modadd.figures import surfaces
+from modadd.runs import presets_at
+
+p = ui.page("Surfaces")
+st.title("A neuron is a landscape over all sums")
+record = ui.choose_run(p, [*presets_at(p), "transformer"], models=("mlp", "transformer"))
+run, step = record.run, ui.player([record])
+place = "at the last token of the transformer" if run.model == "transformer" else "in the hidden layer of the MLP"
+st.markdown(
+    f"Give one neuron {place} every pair (x, y) and draw what it answers after its activation: {p * p:,} values. At "
+    "the start they are noise. Once the network has found its frequencies, the surface is corrugated iron: plane waves "
+    "of one frequency k along x, along y, and along x + y and x − y. A surface without a few tall waves refutes that."
+)
+
+
+@st.cache_data(max_entries=2, show_spinner="Running the network over all pairs ...")
+def neurons(run_id: str, at: int, _run: Run, _frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(activations [N, M], frequency [M], share [M]) of a transformer at a frame with weights."""
+    from modadd.transformer import phases
+
+    return phases.opened(_run, _frame)[1]["neurons"].numpy(), _frame["neuron_frequency"], _frame["neuron_share"]
+
+
+held = surfaces.kept(record, step)
+last = record.frames[-1]
+if held is None and "maps" not in last:
+    st.info("This record holds no weights, so that no neuron can be asked every pair. Train the run here to see them.")
+    st.stop()
+if held is None:
+    st.caption(f"This record keeps the surfaces of {len(last['map_neuron'])} neurons at its last step only.")
+    neuron = st.selectbox("Neuron", last["map_neuron"].tolist(), key="surface-of-kept")
+    at, surface = record.frame_steps[-1], last["maps"][last["map_neuron"].tolist().index(neuron)].astype(float)
+else:
+    frame, at = held
+    key = f"surface-of-{run.id}"
+    st.session_state.setdefault(key, surfaces.clearest(frame))
+    neuron = st.number_input(f"Neuron (0 to {run.d_mlp - 1:,})", 0, run.d_mlp - 1, key=key)
+    if run.model == "mlp":
+        surface = surfaces.of_mlp(frame, run, neuron)
+    else:
+        surface = neurons(run.id, at, run, frame)[0][:, neuron].reshape(p, p)
+if step is not None and at != step:
+    st.caption(f"This record holds its weights at some steps only: shown is step {at:,}.")
+
+waves, grating = surfaces.waves(surface), surfaces.product_grating(surface)
+if not waves:
+    st.info(f"Neuron {neuron} gives {surface.flat[0]:.3g} for every pair at step {at:,}: there is nothing to see.")
+    st.stop()
+top = waves[0]
+with st.container(horizontal=True):
+    st.metric("Dominant wave (k, l)", f"({top['k']}, {top['l']})", width="content")
+    st.metric("Its share of the power", f"{top['share']:.1%}", width="content")
+    st.metric("Product grating, R²", f"{grating['r2']:.3f}", width="content")
+    st.metric("Range", f"{surface.min():.3g} to {surface.max():.3g}", width="content")
+st.caption(
+    "A wave (k, l) is cos(2π(kx + ly)/p + phase); its share is of the power without the constant. The product grating "
+    "is the best (g₀ + g₁ cos(wₖx + φ)) (h₀ + h₁ cos(wₖy + ψ)) of one k, a wave in x that opens and shuts a wave in y; "
+    f"here k = {grating['k']}, R² about the mean."
+)
+
+name = f"neuron {neuron} of {run.id}, step {at}"
+left, right = st.columns(2)
+with left:
+    st.markdown(f"**Neuron {neuron} at step {at:,}**, drag to turn")
+    st.plotly_chart(surfaces.in_3d(surface), key="surface-3d", alt=f"Surface of the activation of {name}")
+with right:
+    st.markdown("**The same from above**")
+    st.plotly_chart(surfaces.from_above(surface), key="surface-flat", alt=f"Heatmap of the activation of {name}")
+st.caption(
+    "x, the first input, runs to the right in both; dark is large. Ridges along a diagonal are waves in x + y or x − y."
+)
+file = f"neuron_{neuron}_{run.id}_step_{at}"
+with st.container(horizontal=True):
+    st.download_button("HTML", lambda: surfaces.as_html(surface, name), f"{file}.html", "text/html", on_click="ignore",
+                       help="Both views in one page that needs no network, about 5 MB")  # fmt: skip
+    st.download_button("JSON", lambda: surfaces.as_json(surface, neuron), f"{file}.json", "application/json",
+                       on_click="ignore", help="neuron_index, modulus, surface[x][y]")  # fmt: skip
+    st.download_button("CSV", lambda: ui.csv(surfaces.table_of(surface)), f"{file}.csv", "text/csv", on_click="ignore")
+
+st.subheader("Its waves")
+st.dataframe(
+    [{"k (along x)": w["k"], "l (along y)": w["l"], "amplitude": w["amplitude"], "share of power": w["share"]}
+     for w in waves],
+    column_config={"share of power": st.column_config.NumberColumn(format="percent")},
+)  # fmt: skip
+st.caption("(k, 0) and (0, k) are the inputs themselves; (k, k) depends on the sum alone, (k, −k) on the difference.")

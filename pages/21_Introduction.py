@@ -1,0 +1,207 @@
+"""The idea in seven steps, from a turning hand to the vote and how it is found; predict first, then see."""
+
+import numpy as np
+import streamlit as st
+
+from modadd import ideal, lesson, measures, preset, theory, ui
+from modadd.figures import grokking
+from modadd.figures import introduction as figures
+from modadd.runs import P_GROK
+
+p = ui.page("Introduction")
+K, everything = (p - 1) // 2, st.session_state.get("everything", False)
+PHI, RACERS = 0.2 * np.pi, max(40, 2000 // K)
+RULES = {"phase": "the smallest |D|", "magnitude": "the largest α", "drive": "the largest α²β cos D"}
+
+st.title("How a network can add, in seven steps")
+st.markdown(
+    "Each step asks first and shows after: **predict**, then look. The sum x + y in all of them is yours to choose, "
+    f"and so is the modulus, {p} now, on the left."
+)
+left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
+x = left.slider("x", 0, p - 1, max(p - 4, 1), key=f"intro-x-{p}")
+y = middle.slider("y", 0, p - 1, min(8, p - 1), key=f"intro-y-{p}")
+right.toggle("Show all answers", key="everything")
+
+
+def predict(question: str, choices: list[str], answer: str, because: str) -> bool:
+    """Ask; once a choice is made, tell the computed answer.  Is it out?"""
+    chosen = st.radio(question, choices, index=None, horizontal=True, key=f"predict-{question}-{'|'.join(choices)}")
+    if chosen is None and not everything:
+        st.caption(":material/psychology: Predict first: the answer and its picture appear with your choice.")
+        return False
+    verdict = "" if chosen is None else "You saw it. " if chosen == answer else f"Not {chosen}. "
+    (st.success if chosen == answer else st.info)(f"{verdict}The answer is **{answer}**. {because}")
+    return True
+
+
+def frequency(key: str) -> int:
+    return st.slider("Frequency k", 1, K, min(2, K), key=f"{key}-{p}") if K > 1 else 1
+
+
+def turning():
+    st.header("1 · Adding is turning")
+    st.markdown(f"Put the {p} residues on a circle, like the hours of a clock. The hand stands at x = {x}.")
+    total = (x + y) % p
+    choices = sorted({total, (total + 1) % p, 2 * x % p, abs(x - y)})
+    if predict(f"It turns on by y = {y} hours. Where does it stop?", [str(j) for j in choices], str(total),
+               f"{x} + {y} = {x + y}, and every full turn of {p} is forgotten."):  # fmt: skip
+        left, right = st.columns(2, vertical_alignment="center")
+        with right:
+            k = frequency("turns")
+            st.markdown(
+                f"At frequency {k} a step turns the hand by {k} × 360° / {p}. Whatever the frequency, the angles of x "
+                "and y add up to that of x + y. That is all the network needs: it can compare angles."
+            )
+        with left:
+            ui.show(f"The residues at frequency {k}", "From the top, with the clock.",
+                    figures.circle(p, k, x, y), "intro-circle", None, "Residues on a circle: x, y, x + y")  # fmt: skip
+
+
+def one_cosine():
+    st.header("2 · One neuron is one cosine")
+    st.markdown("A neuron weighs every residue by a cosine, and adds what it gets for x and for y:")
+    st.latex(lesson.PRODUCT_TEX)
+    st.markdown(
+        f"The sum x + y is in there, but at half the angle. Let the phase be φ = {PHI / np.pi:.1f} π and square."
+    )
+    size, phase = lesson.doubled("quad", PHI)
+    relu_size, relu_phase = lesson.doubled("relu", PHI)
+    choices, doubled = [f"{times * PHI / np.pi:.1f} π" for times in (0.5, 1, 2)], f"{phase / np.pi:.1f} π"
+    if predict("The square is a wave with the whole angle of x + y. What is its phase?", choices, doubled,
+               f"Squaring doubles the angle and with it the phase. ReLU does the same, at {relu_phase / np.pi:.1f} π, "
+               f"{relu_size / size:.2f} times as strong."):  # fmt: skip
+        st.latex(lesson.SQUARE_TEX)
+        k = frequency("wave")
+        phi = st.slider("Phase φ (units of π)", -1.0, 1.0, PHI / np.pi, 0.05, key="wave-phi") * np.pi
+        ui.show(f"What the neuron makes of x = {x} and every y", "Both are large where the sum h is far from 0 above; "
+                "only x² is also large below.", figures.wave(lesson.inside(p, k, phi, x)), "intro-wave", None,
+                "Activity of one neuron by y, with x squared and ReLU")  # fmt: skip
+
+
+def one_vote():
+    st.header("3 · It votes for x + y, if ψ = 2φ")
+    st.markdown(
+        "Its output weights are a cosine too, of phase ψ. A neuron always prefers the same answer: x and y only decide "
+        "**how loud** it says so. With ψ = 2φ it is loudest when its favourite is right."
+    )
+    alone = lesson.right_alone(p, 1, PHI)
+    if predict("How many of all sums does such a neuron get right on its own?",
+               [f"all {p * p:,}", f"half, {p * p // 2:,}", f"{p}"], f"{alone}",
+               f"One sum in {p * p // alone}: those whose answer is its favourite. So do guesses."):  # fmt: skip
+        turn = st.slider("D = 2φ − ψ (units of π)", -1.0, 1.0, 0.0, 0.05, key="vote-D") * np.pi
+        loud_P, weight_P = lesson.one_neuron(p, 1, PHI, 2 * PHI - turn)
+        st.markdown(
+            f"On average it gives the right answer **{float((loud_P * (weight_P - weight_P.mean())).mean()):+.2f}** "
+            "more than it gives the average answer: cos D / 2."
+        )
+        ui.show("Loudness and vote of one neuron, k = 1", "At D = 0 both peak at the same j; turn D and they part.",
+                figures.vote_and_loudness(loud_P, weight_P), "intro-vote", None, "Loudness and vote")  # fmt: skip
+
+
+def many_phases():
+    st.header("4 · Many phases cancel the noise")
+    st.markdown(
+        "Let many neurons share a frequency, their phases spread evenly over the circle. What depends on φ cancels in "
+        "their sum, and the vote cos² · cos(wₖ(x + y − j)) stays."
+    )
+    left_n, enough = lesson.junk(p), lesson.fewest_phases(p)
+    if predict("How many phases are the fewest that leave nothing else?", ["2", "3", "4", "8"], str(enough),
+               f"But {enough + 1} leave an error of {left_n[enough]:.2g} again: some of the noise turns with 4φ, and "
+               f"{enough + 1} even steps of 4φ are whole turns."):  # fmt: skip
+        count = st.slider("Phases", 1, len(left_n), enough, key="phases")
+        left, right = st.columns(2)
+        with left:
+            ui.show(f"The vote of frequency 1 on {x} + {y}", "A hill with its top at x + y; x − y decides how high.",
+                    figures.votes(lesson.votes(p, count, x, y)[0], x, y), "intro-phases", None, "Votes")  # fmt: skip
+        with right:
+            ui.show("What is left beside the vote", "Zero is cancelled exactly, for every sum.",
+                    figures.junk(left_n), "intro-junk", None, "Largest error by number of phases")  # fmt: skip
+
+
+def many_frequencies():
+    st.header("5 · Many frequencies agree on one answer only")
+    st.markdown(
+        "One hill is flat on top: the neighbours of x + y get almost as much. Every frequency has its own hills."
+    )
+    st.latex(ideal.FLAWED_INDICATOR_TEX)
+    least_K, ghosts = lesson.margins(p), lesson.second(p, x, y)
+    names = {True: "2x and 2y", False: "a neighbour of x + y"}
+    known = x != y and set(ghosts) == {2 * x % p, 2 * y % p}
+    if predict("With all frequencies, which wrong answers come second?", [*names.values(), "all alike"],
+               names[True] if known else "all alike",
+               f"Here {', '.join(map(str, ghosts[:4]))}{' ...' if len(ghosts) > 4 else ''}. The least lead of the "
+               f"right answer, over all sums, grows from {least_K[0]:.2g} with one frequency to "
+               f"{least_K[-1]:.3g} with all {K}."):  # fmt: skip
+        count = st.slider("Frequencies 1 to", 1, K, K, key=f"count-{p}") if K > 1 else 1
+        left, right = st.columns(2)
+        with left:
+            ui.show(f"The vote of {count} frequencies on {x} + {y}", "Green stands out more with more of them; "
+                    "with all, the ghosts 2x and 2y are about half as high.",
+                    figures.votes(lesson.votes(p, 3, x, y)[:count].sum(0), x, y),
+                    "intro-sum", None, "Votes of the frequencies together")  # fmt: skip
+        with right:
+            ui.show("The lead over the best wrong answer", "The least over all sums; ringed: the number on the left.",
+                    figures.margins(least_K, count), "intro-margin", None, "Least lead by frequencies")  # fmt: skip
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def race_at(p: int):
+    return lesson.hits(p, RACERS), lesson.race(p)
+
+
+def lottery():
+    st.header("6 · Training finds it by a race")
+    st.markdown(f"At random weights a neuron holds all {K} frequencies at once. They grow at different speeds:")
+    st.latex(theory.QUAD_FLOW_TEX)
+    if K == 1:
+        st.info("With a single frequency there is nothing to race: move p up.")
+        return
+    share, (time_T, alpha_KT, winner) = race_at(p)
+    best = max(share, key=share.get)
+    others = ", ".join(f"{RULES[rule]} in {hit:.0%}" for rule, hit in share.items() if rule != best)
+    if predict("Which frequency at the start is the best bet to win its neuron?", list(RULES.values()), RULES[best],
+               f"In {RACERS} random neurons it names the winner in {share[best]:.0%}; {others}."):  # fmt: skip
+        ui.show("The race of all frequencies inside one neuron", f"The red one, k = {winner}, wins.",
+                figures.race(time_T, alpha_KT, winner), "intro-race", None, "Magnitudes by time")  # fmt: skip
+        go("pages/8_Lottery.py", {"The draw, step 0": 0}, {"p": str(p)}, "See it in a trained network")
+
+
+def go(page: str, moments: dict, query: dict, words: str):
+    """Ways to a page with its player at a step; None is a step that was not reached."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{words}:", width="content")
+        for name, step in moments.items():
+            label = name if step is not None else f"{name}: not reached"
+            if st.button(label, disabled=step is None, key=f"go-{page}-{name}", icon=":material/arrow_forward:"):
+                st.session_state["step"] = step
+                st.switch_page(page, query_params=query)
+
+
+def grok():
+    st.header("7 · With sums held back: memorise first, then generalise")
+    run = preset("grokking", max(p, P_GROK))
+    record = ui.find(run.id).record
+    if record is None or not record.frames:
+        ui.offer(run, key="intro-train")
+        return
+    end1, end2 = measures.stages(record)
+    st.markdown(f"At p = {run.p} the network sees {run.frac_train:.0%} of the {run.p**2:,} sums, and weights decay.")
+    if end1 is None:
+        st.info(f"This run never knew {measures.STAGE_ACCURACY:.0%} of its training sums.")
+        return
+    held = grokking.at_step(record, end1)["held_out"] or 0.0
+    ranges = {"under 20 %": 0.2, "20 to 80 %": 0.8, "over 80 %": 2.0}
+    if predict(f"When it knows {measures.STAGE_ACCURACY:.0%} of what it sees, how much of the rest does it know?",
+               list(ranges), next(name for name, top in ranges.items() if held < top),
+               f"At step {end1:,} it gets {held:.1%} of the held-out sums, those it saw in neither order. "
+               f"Test accuracy reaches {measures.STAGE_ACCURACY:.0%}: {ui.not_reached(end2)}."):  # fmt: skip
+        ui.show("Accuracy", "Seen sums first, unseen ones much later.",
+                grokking.accuracies(record, (end1, end2), None, True), "intro-grok", None, "Accuracy")  # fmt: skip
+        moments = {"while it memorises": end1 // 2, "memorised": end1, "generalised": end2, "the end": record.step}
+        near = {name: grokking.nearest(record, step) for name, step in moments.items()}
+        go("pages/12_Grokking.py", near, {"p": str(run.p)}, "Move the film there")
+
+
+for step in (turning, one_cosine, one_vote, many_phases, many_frequencies, lottery, grok):
+    step()

@@ -1,0 +1,291 @@
+"""What the pages share: the modulus, the run in view, the player, following a live run, and charts to take home."""
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import altair as alt
+import numpy as np
+import pytest
+import streamlit as st
+from conftest import SMALL, finish
+from streamlit.testing.v1 import AppTest
+
+from modadd import preset, rows, ui
+from modadd.figures import curves, export, grids, neurons, style, weights
+from modadd.lab import Job
+from modadd.ui import clock
+
+ROOT = Path(__file__).resolve().parents[1]
+WITH_A_RUN = ["4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery", "9_Gradient_flow", "11_Claims"]
+P = 7
+
+
+@pytest.fixture(scope="module")
+def halfway():
+    """A run of p = 7 as it is in mid-training."""
+    run = preset("standard", P, d_mlp=40)
+    record = finish(replace(run, epochs=400))
+    return replace(record, run=run, provenance=record.provenance | {"stop_reason": None})
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """Opens a page over an empty cache; the atlas is there."""
+    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+    def open_page(page: str, **query) -> AppTest:
+        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
+        test.switch_page(f"pages/{page}.py")
+        for name, value in query.items():
+            test.query_params[name] = value
+        return test.run()
+
+    yield open_page
+    ui.lab()._jobs.clear()  # those below were never queued
+    ui.lab().close()
+    st.cache_resource.clear()
+
+
+def put_live(record, frames: int | None = None, run=None) -> Job:
+    """A job of the lab that has come as far as these frames of a record."""
+    frames = len(record.frames) if frames is None else frames
+    grown = replace(record, run=run or record.run, frames=record.frames[:frames],
+                    frame_steps=record.frame_steps[:frames])  # fmt: skip
+    job = ui.lab()._jobs[grown.run.id] = Job(grown.run, "cpu", "running", grown)
+    return job
+
+
+def charts(test: AppTest) -> list:
+    return test.get("vega_lite_chart")
+
+
+def step_of(test: AppTest) -> int:
+    return test.select_slider(key="step").value
+
+
+@pytest.mark.parametrize("page", WITH_A_RUN)
+def test_every_page_draws_a_run_that_is_training(app, halfway, page):
+    job = put_live(halfway)
+    test = app(page, run=job.run.id)
+    assert not test.exception
+    assert not test.error
+    if page == "11_Claims":
+        assert any("badge[" in text.value for text in test.markdown)
+        return
+    assert any("is training now: step 400" in text.value for text in test.caption)
+    assert len(charts(test)) >= 3
+    assert step_of(test) == 400
+
+
+def test_the_overview_draws_a_preset_that_is_training(app, halfway):
+    job = put_live(halfway, run=preset("standard", P))
+    test = app("2_Overview", p=str(P))
+    assert not test.exception
+    assert any(f"{job.run.id} is training now" in text.value for text in test.caption)
+    assert len(charts(test)) == 6
+
+
+@pytest.mark.parametrize("page", WITH_A_RUN[:-1])
+def test_a_run_without_a_frame_yet_is_waited_for(app, halfway, page):
+    run = halfway.run
+    ui.lab()._jobs[run.id] = Job(run, "cpu", "queued")
+    test = app(page, run=run.id)
+    assert not test.exception
+    assert not test.error
+    assert any("its first frame is to come" in text.value for text in test.caption)
+    assert not charts(test)
+
+
+def test_the_player_stands_on_the_newest_frame_until_it_is_moved(app, halfway):
+    job = put_live(halfway, 5)
+    test = app("5_Phases", run=job.run.id)
+    assert step_of(test) == halfway.frame_steps[4]
+    put_live(halfway, 9)
+    assert step_of(test.run()) == halfway.frame_steps[8]
+    test.select_slider(key="step").set_value(halfway.frame_steps[2]).run()
+    put_live(halfway, 12)
+    assert step_of(test.run()) == halfway.frame_steps[2]
+    test.button(key="step-End").click().run()
+    assert step_of(test) == halfway.frame_steps[11]
+    put_live(halfway)
+    assert step_of(test.run()) == 400
+
+
+def test_the_buttons_of_the_player_step_and_jump(app):
+    test = app("5_Phases", p="23")
+    steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
+    assert test.button(key="step-Forward").disabled
+    assert step_of(test.button(key="step-Back").click().run()) == steps[-2]
+    assert step_of(test.button(key="step-Forward").click().run()) == steps[-1]
+    assert step_of(test.button(key="step-Start").click().run()) == 0
+    assert test.button(key="step-Back").disabled
+    end = ui.find(preset("standard", 23).id).record.summary["stage1_end"]
+    there = step_of(test.button(key="step-Stage I ends").click().run())
+    assert there == min(steps, key=lambda step: abs(step - end))
+
+
+def test_a_stage_that_was_not_reached_cannot_be_jumped_to(app, halfway):
+    short = replace(halfway, history=halfway.history | {"train_accuracy": 0 * halfway.history["train_accuracy"]})
+    job = put_live(short)
+    test = app("5_Phases", run=job.run.id)
+    button = test.button(key="step-Stage I ends")
+    assert button.label == "Stage I ends: not reached"
+    assert button.disabled
+
+
+def test_playing_follows_the_clock_and_stops_at_the_end(app, monkeypatch):
+    test = app("5_Phases", p="23")
+    steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
+    now = [100.0]
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+    test.button(key="step-play").click().run()
+    assert not test.exception
+    assert test.button(key="step-play").label == "Pause"
+    assert test.select_slider(key="step").disabled
+    assert step_of(test) == steps[0]  # from the start, for the end was in view
+    now[0] += 3 / clock.DUE
+    before = [chart.proto.SerializeToString() for chart in charts(test)]
+    assert step_of(test.run()) == steps[3]
+    assert (
+        sum(a != b for a, b in zip(before, map(lambda c: c.proto.SerializeToString(), charts(test)), strict=True)) > 5
+    )
+    test.selectbox(key="step-speed").set_value(2).run()
+    now[0] += 1e6
+    test.run()
+    assert step_of(test) == steps[-1]
+    assert test.button(key="step-play").label == "Play"
+    assert not test.select_slider(key="step").disabled
+
+
+def test_pause_leaves_the_step_where_it_is(app, monkeypatch):
+    test = app("4_Weights", p="23")
+    now = [0.0]
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+    test.button(key="step-Start").click().run()
+    test.button(key="step-play").click().run()
+    now[0] += 5 / clock.DUE
+    there = step_of(test.run())
+    test.button(key="step-play").click().run()
+    now[0] += 60
+    assert step_of(test.run()) == there > 0
+
+
+def test_a_click_on_a_neuron_opens_its_race(app, halfway):
+    run = halfway.run
+    ui.lab().store.put(replace(halfway, state=None))
+    test = app("5_Phases", run=run.id)
+    test.session_state["opened"] = 5  # what the callback of a click leaves behind
+    test.run()
+    assert not test.exception
+    assert test.title[0].value.startswith("Every neuron draws")
+    assert test.query_params["run"] in (run.id, [run.id])
+    assert test.number_input(key="neuron").value == 5
+
+
+def test_a_chart_is_saved_as_csv_svg_and_png(app):
+    test = app("4_Weights", p="23")
+    assert not test.get("download_button")
+    test.session_state["save-spectrum"] = True
+    test.run()
+    assert not test.exception
+    assert [button.proto.label for button in test.get("download_button")] == [
+        "Data as CSV", "Chart as SVG", "Chart as PNG",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(record):
+    """Charts of every kind: lines from Altair, drawings, rectangles, images, a field of kinds."""
+    frame, chosen = record.frame(), np.arange(8)
+    coef = rows.coefficients(frame, chosen)
+    wide = np.random.default_rng(0).normal(size=(60, 60))
+    return {
+        "losses": (curves.losses(record), 2),
+        "scatter": (neurons.phase_scatter(frame, record.run.K), 8),
+        "modes": (weights.modes(coef, chosen, "input"), 8 * 7),
+        "image": (style.heatmap(wide, "j", "y", "logit"), 1),
+        "fit": (weights.cosine_fit(rows.best_cosine(coef["input"][0]), "input"), 7),
+        "grid": (grids.accuracy(frame, record.run), 49),
+    }
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["losses", "scatter", "modes", "image", "fit", "grid"])
+def test_the_svg_is_one_with_marks_in_it(pictures, name, theme):
+    chart, least = pictures[name]
+    root = ElementTree.fromstring(export.svg(ui.specification(chart), theme))
+    assert root.tag.endswith("svg")
+    groups = [g for g in root.iter() if "role-mark" in g.get("class", "")]
+    marks = [mark for g in groups for mark in g if mark.get("d") or mark.tag.endswith("image")]
+    assert len(marks) >= least
+    assert "NaN" not in ElementTree.tostring(root, "unicode")
+    ground = export.INKS[theme][0]
+    assert ground in ElementTree.tostring(root, "unicode")
+
+
+def test_the_png_is_one_of_the_width_that_was_promised(pictures):
+    from io import BytesIO
+
+    from PIL import Image
+
+    picture = Image.open(BytesIO(export.png(ui.specification(pictures["fit"][0]))))
+    assert picture.width == export.WIDTH * export.PNG_SCALE
+    assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+
+
+def test_the_picture_is_of_the_data_on_the_page(record):
+    frame = record.frame()
+    now, before = (rows.best_cosine(rows.coefficients(record.frames[i], np.array([0]))["input"][0]) for i in (-1, 0))
+    one, other = (export.svg(ui.specification(weights.cosine_fit(fit, "input"))) for fit in (now, before))
+    assert one != other
+    assert one == export.svg(ui.specification(weights.cosine_fit(now, "input")))
+    assert len(ui.specification(neurons.phase_scatter(frame, 3))["datasets"]["dots"]) == record.run.d_mlp
+
+
+def test_a_specification_is_made_once_and_only_data_follow(record):
+    first, last = (neurons.phase_scatter(record.frames[i], record.run.K, 2) for i in (0, -1))
+    assert first.spec is last.spec
+    assert first.tables["dots"] != last.tables["dots"]
+    other = neurons.phase_scatter(record.frames[0], record.run.K, 2, pick=True)
+    assert other.spec is not first.spec
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (60, 61)])
+def test_a_heatmap_is_a_valid_specification_with_its_colours_explained(shape):
+    matrix = np.random.default_rng(1).normal(size=shape)
+    matrix[0, 0] = 9
+    chart = style.heatmap(matrix, "answer", "row", "logit", y_names=[f"n{i}" for i in range(shape[0])])
+    assert chart.tables["ends"]["value"].to_pylist() == [-9, 9]
+    spec = {name: part for name, part in chart.to_dict().items() if name != "datasets"}
+    alt.LayerChart.from_dict(spec, validate=True)
+    svg = export.svg(ui.specification(chart)).decode()
+    assert "logit" in svg
+    assert "linearGradient" in svg  # the legend
+    assert "row" in svg
+
+
+def test_an_imageless_heatmap_of_nothing_is_still_drawn():
+    for matrix in (np.zeros((3, 4)), np.full((3, 4), np.nan)):
+        assert export.svg(ui.specification(style.heatmap(matrix, "a", "b", "c")))
+
+
+@pytest.mark.parametrize("page", ["4_Weights", "11_Claims"])
+def test_a_run_in_the_url_brings_its_modulus_and_a_link_moves_it(app, page):
+    test = app(page, run=preset("standard", 29).id)
+    assert not test.exception
+    assert test.session_state["p"] == 29
+    test.query_params["p"] = "23"  # a link inside the app
+    test.run()
+    assert test.session_state["p"] == 23
+    assert not test.exception
+
+
+def test_the_small_run_is_drawn_on_every_page(app):
+    ui.lab().store.put(finish(SMALL))
+    for page in WITH_A_RUN:
+        test = app(page, run=SMALL.id)
+        assert not test.exception, page
+        assert not test.error, page
