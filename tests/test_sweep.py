@@ -33,13 +33,17 @@ sys.modules["sweep_script"] = script  # where tyro looks up its annotations
 spec.loader.exec_module(script)
 
 
+ORIGIN = {"device": "planted", "torch": "", "finished": "2026-01-01T00:00:00Z", "steps_per_second": None}
+
+
 def planted(run: Run, grok: int | None, steps: int = 4000, reason: str = "epochs") -> Record:
     """A record whose train pairs are known from step 100 on and whose test accuracy jumps at `grok`."""
     step = np.arange(steps + 1)
     test = np.where(step < (steps + 1 if grok is None else grok), 0.5, 0.97)
     known = {"train_accuracy": np.where(step < 100, 0.2, 1.0), "test_accuracy": test, "held_out_accuracy": test - 0.3}
     history = {name: known.get(name, np.full(steps + 1, 0.5)).astype(np.float32) for name in METRICS}
-    return Record(run, step, history, (), (), {"steps": steps, "stop_reason": reason, "seconds": 1.0})
+    told = {"steps": steps, "stop_reason": reason, "seconds": 1.0}
+    return Record(run, step, history, (), (), ORIGIN | told)
 
 
 def judged(grid: Grid, groks: dict, **how) -> dict:
@@ -111,7 +115,7 @@ def test_dry_run_counts_what_is_there_and_trains_nothing(tmp_path, capsys):
     grid = Grid("standard", 7, {"weight_decay": (0.5, 1.0, 2.0), "seed": (42, 123, 456)})
     shelf = Store(tmp_path)
     shelf.put(planted(grid.runs[0], 200))
-    shelf.put(replace(planted(grid.runs[1], None), provenance={"steps": 4000, "stop_reason": None}))
+    shelf.put(replace(planted(grid.runs[1], None), provenance=ORIGIN | {"steps": 4000, "seconds": 1.0, "stop_reason": None}))
     status, plan, stderr = run_script(capsys, "--preset", "standard", "--p", 7, "--cache", tmp_path, "--dry-run")
     assert status == 0
     assert (plan["runs"], plan["finished"], plan["begun"]) == (9, 1, 1)

@@ -112,7 +112,7 @@ def _go(key: str, label: str, moment: int | None, disabled: bool, icon: str | No
 
     st.button(
         label, key=f"{key}-{label.partition(':')[0]}", disabled=disabled, on_click=go, type="tertiary",
-        icon=icon and f":material/{icon}:", help=None if moment is None else f"step {moment:,}",
+        icon=icon and f":material/{icon}:",
     )  # fmt: skip
 
 
