@@ -13,8 +13,10 @@ $(VENV)/ready: requirements.txt requirements-dev.txt pyproject.toml
 app: $(VENV)/ready
 	$(BIN)/streamlit run streamlit_app.py
 
+# The browser wants a machine of its own; everything else shares the cores.
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -m "not slow and not browser"
+	$(BIN)/python -m pytest -m "browser and not slow"
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow

@@ -269,6 +269,7 @@ def test_random_phases_are_as_uneven_as_expected():
 
 def test_every_chart_is_made_without_streamlit(record):
     frame, K = record.frame(), record.run.K
-    for chart in (neurons.phase_scatter(frame, K, 3, pick=True), phases.ring(frame, 2, 4), phases.evenness(phases.evenness_table(frame, K), K, 1),
+    even = phases.evenness(phases.evenness_table(frame, K), K, 1)
+    for chart in (neurons.phase_scatter(frame, K, 3, pick=True), phases.ring(frame, 2, 4), even,
                   phases.violins(frame), phases.counts(frame)):  # fmt: skip
         assert chart.to_dict(validate=False)["height"]

@@ -280,11 +280,7 @@ def probability(frame: Frame, run: Run, height: int = 400) -> alt.Chart | alt.La
 def panel(frame: Frame | None, run: Run, height: int = 250) -> alt.Chart:
     """A small accuracy grid without a legend; with None, the kinds of the pairs alone."""
     frame = frame or {"correct": np.ones(run.p * (run.p + 1) // 2, bool)}
-    chart = grids.accuracy(frame, run, height)
-    for channel in ("color", "opacity"):
-        if chart.encoding[channel] is not alt.Undefined:
-            chart.encoding[channel]["legend"] = None
-    return chart
+    return grids.accuracy(frame, run, height, legend=False)
 
 
 def answers(frame: Frame, run: Run, height: int = 400) -> alt.Chart:
