@@ -15,7 +15,7 @@ app: $(VENV)/ready
 
 # The browser wants a machine of its own; everything else shares the cores.
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest -n auto -m "not slow and not browser"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not browser"
 	$(BIN)/python -m pytest -m "browser and not slow"
 
 test-slow: $(VENV)/ready

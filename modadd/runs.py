@@ -211,16 +211,16 @@ PRESETS: dict[str, dict] = {
 TRANSFORMERS: dict[str, dict] = {
     "transformer": dict(model="transformer", d_model=128, lr=1e-3, weight_decay=1.0, frac_train=0.3, epochs=40_000),
     "addition": dict(
-        model="pre-ln", task="addition", activation="gelu", d_model=128, layers=1, batch=512,
-        lr=1e-3, weight_decay=2.0, frac_train=0.5, epochs=5_000,
+        model="pre-ln", task="addition", activation="gelu", d_model=128, layers=2, batch=2048,
+        lr=1e-3, weight_decay=0.1, frac_train=0.5, epochs=20_000,
     ),
     "addpow": dict(
         model="pre-ln", task="addpow", activation="gelu", d_model=128, layers=2, batch=4096,
-        lr=1e-3, weight_decay=1.0, frac_train=0.2, epochs=20_000,
+        lr=3e-4, weight_decay=0.1, frac_train=0.2, epochs=60_000,
     ),
     "add3": dict(
         model="pre-ln", task="add3", activation="gelu", d_model=128, layers=2, batch=4096,
-        lr=1e-3, weight_decay=0.3, frac_train=0.3, epochs=20_000,
+        lr=3e-4, weight_decay=0.3, frac_train=0.5, epochs=40_000,
     ),
 }  # fmt: skip
 

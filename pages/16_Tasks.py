@@ -16,7 +16,7 @@ from modadd.transformer import tasks
 NAMES = {"addition": "a + b", "addpow": "(a + b)ᶜ", "add3": "a + b + c"}
 SETTINGS = {
     "layers": ("Layers", 1, 8), "d_model": ("Width d_model", 4, 1024), "heads": ("Heads", 1, 64),
-    "batch": ("Examples a step (0: all)", 0, 2**24), "lr": ("Learning rate at first", 1e-8, 10.0),
+    "batch": ("Examples a step (0: all)", 0, 2**24), "lr": ("Learning rate", 1e-8, 10.0),
     "weight_decay": ("Weight decay", 0.0, 100.0), "frac_train": ("Share of examples trained on", 0.01, 1.0),
 }  # fmt: skip
 

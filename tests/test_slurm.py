@@ -27,7 +27,8 @@ from modadd.spool import ArrayTask, Spool, Word
 from modadd.store import Store, to_bytes
 from modadd.training import train
 
-PATIENCE = 60  # seconds; a task here starts within ten of them
+pytestmark = pytest.mark.xdist_group("slurm")  # one cluster at a time
+PATIENCE = 90  # seconds; a task here starts within ten of them
 HOUSE = Path(__file__).parents[1]
 DAEMONS = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
            for name in ("munged", "slurmctld", "slurmd", "sbatch")}  # fmt: skip

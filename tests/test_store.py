@@ -630,3 +630,8 @@ def test_a_preset_in_tf32_stands_in_for_float32(store, place):
     write_atlas(store.atlas, 7, [replace(done, run=exact)])
     assert store.get(exact.id).run == exact
     assert store.where(exact.id) == "atlas"
+
+
+@pytest.mark.parametrize(("name", "p"), [("transformer", 113), ("addition", 97), ("addpow", 97), ("add3", 31)])
+def test_the_transformers_of_the_presets_come_along(tmp_path, name, p):
+    assert Store(tmp_path).where(preset(name, p).id) == "atlas"

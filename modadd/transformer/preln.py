@@ -10,9 +10,8 @@ first token depends on that token alone: it is a table over the p residues, not 
 only the last token is read, so the last layer makes keys and values of the others and nothing else.
 
 Training: AdamW on batches drawn without repetition, cross-entropy in float64, no gradient longer than 1,
-and the learning rate lr min(s / 10, 1) / (1 + s / 3000) at step s.  At a constant rate a network that has
-found the rule goes on losing a few answers in a thousand for ever, here and there; as the rate falls they
-come right.  It depends on the step alone, so that a longer run goes on where a shorter one stopped.
+a constant learning rate after the warm-up.  A network that has found the rule may lose a few answers in a
+thousand again, here and there, for as long as it trains: `task_measures.solved_at` asks for more than a moment.
 
 Shapes, beside those of the package: B examples of a batch, L tokens, Y layers, D model width, H heads.
 
@@ -38,7 +37,6 @@ LOOK_EVERY = 100  # steps between two looks at the test examples
 LOOK_MOST = 2**15  # examples of a look: all test examples, or this many of them, drawn once; all at the end
 ROWS = 2**13  # examples that are evaluated at once
 CLIP = 1.0  # the longest gradient
-DECAY = 3_000  # steps after which the learning rate is half of what it was
 
 TRAIN_LOSS, TRAIN_ACCURACY = METRICS.index("train_loss"), METRICS.index("train_accuracy")
 
@@ -223,11 +221,7 @@ class PreLNEngine(TransformerEngine):
     def update(self):
         # A batch that the network gets badly wrong must not throw it off.
         self.g_L.mul_((CLIP / (torch.linalg.vector_norm(self.g_L) + EPS)).clamp(max=1))
-        before_L = self.w_L.clone()
-        share = 1 / (1 + torch.as_tensor(self.optimizer.count, device=self.device) / DECAY)
         super().update()
-        # The same as a smaller learning rate: both the step of Adam and the weight decay are in proportion to it.
-        self.w_L.copy_(torch.lerp(before_L, self.w_L, share))
 
     def record_here(self):
         self.examples.place(self.step)
