@@ -68,7 +68,7 @@ def browser():
 @pytest.fixture
 def tab(browser):
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     yield page
     page.context.close()
 
