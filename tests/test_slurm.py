@@ -252,9 +252,14 @@ def test_what_a_node_cannot_train_fails_with_its_reason(jobs, store):
 def test_a_task_gets_what_was_asked_for(jobs, store, monkeypatch):
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     monkeypatch.setattr(cluster, "pack", one_each)
-    cluster.submit([ENDLESS, replace(ENDLESS, seed=1)], store, jobs, minutes=7, partition="other", gpus=1, cpus=2)
+    tasks = cluster.submit(
+        [ENDLESS, replace(ENDLESS, seed=1)], store, jobs, minutes=7, partition="other", gpus=1, cpus=2
+    )
     fields = ["partition", "timelimit", "minmemory", "numcpus", "account", "tres-per-node", "name"]
-    rows = run_out("squeue", "-h", "-r", "-O", ",".join(f"{name}:30" for name in fields)).splitlines()
+    # By id, because a task of an earlier test may still be leaving the queue.
+    rows = run_out(
+        "squeue", "-h", "-r", "-j", ",".join(tasks), "-O", ",".join(f"{name}:30" for name in fields)
+    ).splitlines()
     memory = -(-(cost.memory_and_disk(ENDLESS)[0] + cluster.BASE_MEMORY) // 2**20)
     wanted = ["other", "7:00", f"{memory}M", "2", "mine", "gres:gpu:1", "modadd"]
     assert [row.split() for row in rows] == [wanted, wanted]
