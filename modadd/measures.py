@@ -94,3 +94,20 @@ def stages(record, threshold: float = STAGE_ACCURACY) -> tuple[int | None, int |
     """(end of memorisation, end of generalisation): first steps with train, then test, accuracy
     at the threshold.  None means not reached, or no test pairs."""
     return tuple(first_at_least(record.steps, record.history[f"{g}_accuracy"], threshold) for g in ("train", "test"))
+
+
+def spans(names, ends, last: int) -> dict[str, tuple[int, int]]:
+    """First and last step of each stage that was entered.
+
+    `names` are the stages in order and `ends` the step at which each of them ends: one whose end is None lasts
+    until the run ends, at step `last`.
+    """
+    result, start = {}, 0
+    for name, end in zip(names, ends, strict=True):
+        stop = last if end is None else max(start, end)
+        if stop > start:
+            result[name] = (start, stop)
+        if end is None:
+            break
+        start = stop
+    return result

@@ -1,9 +1,15 @@
-"""A chart as an SVG or PNG file: the specification and data that the page draws, rendered on the server.
+"""A chart as an SVG, PNG or PDF file: the specification and data that the page draws, rendered on the server.
 
-The look is that of the page's theme: its grounds, inks, thin grid and sizes of type.
+The look is that of the page's theme: its grounds, inks, thin grid and sizes of type.  Without a page,
+`save(chart, "losses.pdf")` does the same with a chart of this folder.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
+
+import altair as alt
+
+from .style import Drawing
 
 WIDTH = 640  # pixels, where a chart is as wide as its column
 PNG_SCALE = 2
@@ -49,3 +55,24 @@ def png(spec: Mapping, theme: str = "light") -> bytes:
     import vl_convert
 
     return vl_convert.vegalite_to_png(_complete(spec, theme), scale=PNG_SCALE)
+
+
+def pdf(spec: Mapping, theme: str = "light") -> bytes:
+    """The same as a PDF file of one page, vectors throughout."""
+    import vl_convert
+
+    return vl_convert.vegalite_to_pdf(_complete(spec, theme))
+
+
+FORMS = {".svg": svg, ".png": png, ".pdf": pdf}
+
+
+def save(chart: alt.TopLevelMixin | Drawing, file: Path | str, theme: str = "light") -> Path:
+    """Write a chart as the file's suffix says: .svg, .png or .pdf.  Raises ValueError for another."""
+    file = Path(file)
+    if file.suffix.lower() not in FORMS:
+        raise ValueError(f"a chart is saved as {', '.join(FORMS)}, got {file.name!r}")
+    with alt.data_transformers.enable("default", max_rows=None):
+        spec = chart.to_dict(validate=False)
+    file.write_bytes(FORMS[file.suffix.lower()](spec, theme))
+    return file

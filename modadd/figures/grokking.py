@@ -9,12 +9,10 @@ from .. import data, measures
 from ..fourier import mode_names
 from ..record import Frame, Record, thin_rows
 from ..runs import WARMUP, Run
-from . import curves, grids
+from . import curves, grids, stages
 from .neurons import round_robin
 from .style import COLOURS, HEIGHT, SEQUENTIAL, colour, heatmap, image, long, ramp, step_axis, table, tips, with_step
 
-SHADES = dict(zip(measures.STAGES, ("#c99a00", "#12a17a", "#8a63c9"), strict=True))
-NUMERALS = dict(zip(measures.STAGES, ("I", "II", "III"), strict=True))
 FORCES = {"loss gradient": "#b5532a", "weight decay": "#2a8c8c", "both": COLOURS["others"]}
 ENDS = {"end of stage I": "#c99a00", "end of stage II": "#12a17a", "plateau stop": "#8a63c9"}
 STACKED = {"top": {"direction": "vertical", "anchor": "start"}}
@@ -64,43 +62,12 @@ def mean_probability(frame: Frame, run: Run) -> dict[str, float]:
 
 
 def spans(record: Record, ends) -> dict[str, tuple[int, int]]:
-    """First and last step of each stage that was entered; one whose end is None lasts until the run ends."""
-    result, start, last = {}, 0, int(record.steps[-1])
-    for name, end in zip(measures.STAGES, (*ends, None), strict=True):
-        stop = last if end is None else max(start, end)
-        if stop > start:
-            result[name] = (start, stop)
-        if end is None:
-            break
-        start = stop
-    return result
+    """First and last step of each of the three stages that was entered, given the ends of the first two."""
+    return measures.spans(measures.STAGES, (*ends, None), int(record.steps[-1]))
 
 
 def staged(chart: alt.LayerChart, record: Record, ends, log_steps: bool) -> alt.LayerChart:
-    """The chart on a ground that is shaded by stage, I, II and III written on top."""
-    stages = spans(record, ends)
-    starts, stops = np.array([*stages.values()]).reshape(-1, 2).T
-    middle = np.sinh((np.arcsinh(starts / 20) + np.arcsinh(stops / 20)) / 2) * 20 if log_steps else (starts + stops) / 2
-    rows = table(stage=np.array([*stages]), step=starts, until=stops, middle=middle,
-                 numeral=np.array([NUMERALS[name] for name in stages]))  # fmt: skip
-    x = step_axis(log_steps)
-    ground = (
-        alt.Chart(rows)
-        .mark_rect(opacity=0.13)
-        .encode(
-            x=x, x2=alt.X2("until"), tooltip=tips(stage="stage", step="from step", until="to step"),
-            fill=alt.Fill("stage:N", legend=None, scale=alt.Scale(domain=[*SHADES], range=[*SHADES.values()])),
-        )
-    )  # fmt: skip
-    names = (
-        alt.Chart(rows)
-        .mark_text(dy=-7, fontWeight="bold")
-        .encode(
-            x=alt.X("middle:Q", title=x["title"], scale=x["scale"], axis=x["axis"]),
-            y=alt.value(0), text=alt.Text("numeral:N"), color=alt.value(COLOURS["others"]),
-        )
-    )  # fmt: skip
-    return alt.layer(ground, chart, names)
+    return stages.shaded(chart, spans(record, ends), measures.STAGES, log_steps)
 
 
 def losses(record: Record, ends, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:

@@ -4,6 +4,9 @@ Every axis counts true training steps, a stage that was not reached is called so
 lottery is that of the output layer, and frequencies count from 1.  arXiv:2602.16849, figs. 2-16.
 """
 
+import json
+from pathlib import Path
+
 import numpy as np
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -14,11 +17,24 @@ from .. import data, fourier, measures, theory
 from ..record import Record
 from . import grokking
 from .neurons import SHOWN, round_robin, winner
+from .stages import SHADES
 from .style import COLOURS, DIVERGING, SEQUENTIAL
 
 SMALL, PLAIN = 7, 8  # points
+DPI = 200  # of the PNG files; PDF and SVG are vectors
 SIGNED = LinearSegmentedColormap.from_list("signed", DIVERGING)
 AMOUNT = LinearSegmentedColormap.from_list("amount", SEQUENTIAL)
+
+
+def save(made: Figure | dict, file: Path):
+    """Write a figure, or a table as JSON, in the format that the file's name ends with: whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    if isinstance(made, dict):
+        part.write_text(json.dumps(made, allow_nan=False))
+    else:
+        made.savefig(part, format=file.suffix.removeprefix("."), dpi=DPI)
+    part.replace(file)
 
 
 def _figure(rows: int = 1, columns: int = 1, width: float = 3.4, height: float = 2.5, **how):
@@ -64,7 +80,7 @@ def _stages(record: Record, width: float = 4.4):
     for name, span in stages.items():
         open_end = name == [*stages][-1] and name != measures.STAGES[-1]
         label = f"{name} (end not reached)" if open_end else name
-        ax.axvspan(*span, color=grokking.SHADES[name], alpha=0.13, lw=0, label=label)
+        ax.axvspan(*span, color=dict(zip(measures.STAGES, SHADES, strict=True))[name], alpha=0.13, lw=0, label=label)
     ax.margins(x=0)
     return figure, ax
 

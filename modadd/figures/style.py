@@ -40,6 +40,11 @@ class Drawing:
         """What Altair's charts have under this name."""
         return self.spec | {"datasets": self.tables}
 
+    def _repr_mimebundle_(self, *_, **__):
+        """The chart in a notebook."""
+        rows = {name: table.to_pylist() for name, table in self.tables.items()}
+        return alt.renderers.get()(self.spec | {"datasets": rows})
+
 
 def drawing(build: Callable[..., alt.TopLevelMixin], tables: dict[str, pa.Table], **options) -> Drawing:
     """The chart that `build(**options)` makes over the `named` tables.

@@ -11,6 +11,7 @@ from ..record import Frame, Record, thin_rows
 from ..transformer import measures
 from ..transformer.phases import PHASES
 from .curves import POINTS
+from .stages import shaded
 from .style import (
     COLOURS,
     SEQUENTIAL,
@@ -27,8 +28,6 @@ from .style import (
 )  # fmt: skip
 from .weights import square
 
-SHADES = dict(zip(PHASES, ("#c99a00", "#12a17a", "#8a63c9"), strict=True))
-NUMERALS = dict(zip(PHASES, ("I", "II", "III"), strict=True))
 LOSSES = {
     "train": COLOURS["train"], "test": COLOURS["test"], "restricted, test": "#12a17a", "excluded, train": "#8a63c9",
     "cosines alone": "#c99a00",
@@ -44,41 +43,13 @@ TALL = 290
 DECADES = 3  # of the logits in Fourier space that are told apart
 
 
-def phased(chart: alt.LayerChart, spans: dict[str, tuple[int, int]], log_steps: bool) -> alt.LayerChart:
-    """The chart on a ground that is shaded by phase, I, II and III written on top."""
-    if not spans:
-        return chart
-    starts, stops = np.array([*spans.values()]).T
-    middle = np.sinh((np.arcsinh(starts / 20) + np.arcsinh(stops / 20)) / 2) * 20 if log_steps else (starts + stops) / 2
-    rows = table(phase=np.array([*spans]), step=starts, until=stops, middle=middle,
-                 numeral=np.array([NUMERALS[name] for name in spans]))  # fmt: skip
-    x = step_axis(log_steps)
-    ground = (
-        alt.Chart(rows)
-        .mark_rect(opacity=0.13)
-        .encode(
-            x=x, x2=alt.X2("until"), tooltip=tips(phase="phase", step="from step", until="to step"),
-            fill=alt.Fill("phase:N", legend=None, scale=alt.Scale(domain=[*SHADES], range=[*SHADES.values()])),
-        )
-    )  # fmt: skip
-    names = (
-        alt.Chart(rows)
-        .mark_text(dy=-7, fontWeight="bold")
-        .encode(
-            x=alt.X("middle:Q", title=x["title"], scale=x["scale"], axis=x["axis"]),
-            y=alt.value(0), text=alt.Text("numeral:N"), color=alt.value(COLOURS["others"]),
-        )
-    )  # fmt: skip
-    return alt.layer(ground, chart, names)
-
-
 def _lines(rows: pa.Table, y: alt.Y, color: alt.Color, spans, step, log_steps, height: int = TALL) -> alt.LayerChart:
     lines = (
         alt.Chart(rows)
         .mark_line(strokeWidth=1.8, clip=True)
         .encode(x=step_axis(log_steps), y=y, color=color, tooltip=tips(curve="curve", step="step", value="value"))
     )
-    return phased(with_step(lines, step, rows, height), spans, log_steps)
+    return shaded(with_step(lines, step, rows, height), spans, PHASES, log_steps)
 
 
 def _colours(curves: dict[str, str], symbol: str = "stroke") -> alt.Color:

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from ..record import Record
 from ..transformer import measures, phases
 from .paper import AMOUNT, PLAIN, SMALL, _dress, _figure, _heat
+from .stages import SHADES
 from .style import COLOURS
-from .transformer import DECADES, LAYERS, LOSSES, SHADES, decades, mode_ticks
+from .transformer import DECADES, LAYERS, LOSSES, decades, mode_ticks
 
 
 def _last(record: Record, name: str):
@@ -35,11 +36,12 @@ def training_curves(record: Record) -> Figure:
     keys = phases.final_keys(record)
     found = phases.progress(record, keys)
     ends = dict(zip(phases.PHASES, phases.phases(record, found), strict=True))
+    colours = dict(zip(phases.PHASES, SHADES, strict=True))
     figure, axes = _figure(1, 3, width=3.9, height=3.3)
     for ax in axes:
         for name, span in phases.spans(record, ends.values()).items():
             label = name if ends[name] is not None else f"{name} (end not reached)"
-            ax.axvspan(*span, color=SHADES[name], alpha=0.13, lw=0, label=label if ax is axes[0] else None)
+            ax.axvspan(*span, color=colours[name], alpha=0.13, lw=0, label=label if ax is axes[0] else None)
         ax.margins(x=0)
     accuracy, loss, weights = axes
     for group in ("train", "test"):

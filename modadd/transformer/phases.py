@@ -10,6 +10,7 @@ Source: arXiv:2301.05217, section 5.2; the boundaries, drawn there by eye, are m
 import numpy as np
 
 from .. import data
+from ..measures import spans as of_stages
 from ..record import Frame, Record
 from ..runs import Run
 from . import measures
@@ -98,13 +99,5 @@ def phases(
 
 
 def spans(record: Record, ends) -> dict[str, tuple[int, int]]:
-    """First and last step of each phase that was entered; one whose end is None lasts until the run ends."""
-    result, start = {}, 0
-    for name, end in zip(PHASES, ends, strict=True):
-        stop = record.step if end is None else max(start, end)
-        if stop > start:
-            result[name] = (start, stop)
-        if end is None:
-            break
-        start = stop
-    return result
+    """First and last step of each phase that was entered, given the end of each."""
+    return of_stages(PHASES, ends, record.step)
