@@ -128,7 +128,7 @@ class Engine:
         return take_frame(theta_MP, xi_MP, self._log_probabilities(e), self.runs[e], with_weights, final)
 
     def _log_probabilities(self, e: int) -> torch.Tensor:
-        return self.network.g_NP
+        return self.network.log_probabilities_NP
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """History rows on the host, [E, stop - start, len(METRICS)] float32; waits for the device."""
@@ -213,7 +213,7 @@ class CudaEngine(Engine):
             row_EC[:, -1] = torch.linalg.vector_norm(self.w_EL, dim=1)
 
     def _log_probabilities(self, e):
-        return self.network.g_NP[e] if self.fused else self.network.g_NP
+        return self.network.g_NP[e] if self.fused else super()._log_probabilities(e)
 
 
 def engine(runs: list[Run], device: torch.device, states: list[State | None] | None = None) -> Engine:

@@ -105,7 +105,7 @@ def test_measuring_leaves_the_log_probabilities_for_a_frame():
     step.metrics(theta, xi)
     x, y = data.pairs(7)
     expected = torch.log_softmax(plain_logits(theta.T, xi, "relu")[x, y], -1)
-    np.testing.assert_allclose(step.g_NP, expected, atol=EXACT * 10)
+    np.testing.assert_allclose(step.log_probabilities_NP, expected, atol=EXACT * 10)
 
 
 def test_measuring_does_not_move_the_weights():
@@ -123,7 +123,7 @@ def test_measuring_does_not_move_the_weights():
 def test_one_logit_row_serves_both_orders(act):
     run = Run(p=7, d_mlp=M, activation=act)
     theta, xi = some_weights(7)
-    f = Step(run, dtype=torch.float64).forward(theta, xi)
+    f = Step(run, dtype=torch.float64).forward(theta, xi).T
     table = plain_logits(theta.T, xi, act)
     x, y = data.pairs(7)
     np.testing.assert_allclose(f, table[x, y], atol=10 * EXACT)
@@ -199,4 +199,4 @@ def test_the_table_of_answers_is_the_addition_table():
     step = Step(Run(p=7, d_mlp=M))
     x, y = every_pair(7)
     np.testing.assert_array_equal(data.grid(step.label_N.numpy(), 7), (x + y) % 7)
-    np.testing.assert_array_equal(step.right_NP.argmax(1), step.label_N)
+    np.testing.assert_array_equal(step.right_PN.argmax(0), step.label_N)
