@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test test-slow lint lock
+.PHONY: app test test-slow faults lint lock
 
 $(VENV)/ready: requirements.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,10 @@ test: $(VENV)/ready lint
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
+
+# Everything that can go wrong, tried; writes docs/faults.md.
+faults: $(VENV)/ready
+	$(BIN)/python scripts/faults.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ WAYS = {
     ),
     "You study": (
         "Build the idea from a single cosine, then train any network yourself, pause it, change it, go on.",
-        ("pages/21_Introduction.py", "pages/1_Live.py"),
+        ("pages/21_Introduction.py", "pages/1_Live.py", "pages/23_Glossary.py"),
     ),
     "You run a lab": (
         "Many trainings at once over any settings, and everything that was trained, with log and provenance.",
@@ -96,7 +96,7 @@ def first_minute():
 st.fragment(first_minute, run_every=ui.TICK if growing else None)()
 if found.job and found.job.status == "failed":
     st.error(f"{ui.plain(found.job.error, 300)}.")
-if st.button("Train it again before my eyes", icon=":material/replay:", disabled=growing):
+if st.button("Train it again before my eyes", icon=":material/replay:", disabled=growing or not ui.steers(small.id)):
     ui.lab().forget(small.id)
     ui.lab().store.delete(small.id)
     st.rerun()

@@ -34,7 +34,8 @@ _HOMES = {
     "training": ("train", "train_many", "Update"),
     "record": ("Record",),
     "store": ("Store",),
-    "lab": ("Lab",),
+    "lab": ("Lab", "carry_out"),
+    "forks": ("fork",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)

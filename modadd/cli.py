@@ -77,6 +77,18 @@ def first(values: Iterable):
     return next((value for value in values if value is not None), None)
 
 
+def count(n: int, what: str) -> str:
+    """A number of things, as 1 run and 2 runs."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """About how long, in words."""
+    if seconds < 60:
+        return "under a minute"
+    return f"about {seconds / 60:,.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:,.1f} hours"
+
+
 def say(lines: Iterable[str]):
     """Plain lines on stderr."""
     for line in lines:

@@ -1,4 +1,4 @@
-"""Networks trained elsewhere: checkpoint files, read into a Record like any other.
+"""Networks trained elsewhere: checkpoint files, read into a Record like any other, and whole runs of this program.
 
 Weights tell the modulus and the width.  What they cannot tell (activation, split, optimiser) somebody has to, and
 which pairs were trained on stays unknown: train and test are a split of this program.
@@ -8,13 +8,14 @@ import hashlib
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from . import bundle
 from .checkpoint import FILE_BYTES, SUFFIXES, Orientation, read, shown
 from .record import WEIGHT_BYTES, Record, take_frame
 from .runs import EPOCHS_MAX, Run
@@ -74,11 +75,24 @@ def files_at(path: Path | str) -> list[File]:
 
 
 def _file(path: Path) -> File:
+    most = bundle.BYTES if path.suffix.lower() == bundle.SUFFIX else FILE_BYTES
+
     def read() -> bytes:
         with path.open("rb") as opened:
-            return opened.read(FILE_BYTES + 1)
+            return opened.read(most + 1)
 
     return File(path.name, read)
+
+
+def whole_run(files: Sequence[File]) -> Record | None:
+    """The record in these files if they are one run of this program, a bundle or a record.safetensors; None if they
+    are checkpoints.  Raises ValueError with one sentence for a bundle that cannot be trusted, or is not alone."""
+    packed = [file.name for file in files if file.name.lower().endswith(bundle.SUFFIX)]
+    if packed and len(files) > 1:
+        raise ValueError(f"{shown(packed[0])} is a whole run: give it alone")
+    if len(files) != 1 or not bundle.is_bundle(files[0].name, content := files[0].read()):
+        return None
+    return bundle.read(content, files[0].name)
 
 
 def find(
@@ -166,7 +180,8 @@ def record(found: Found, name: str, look: Callable[[int], None] | None = None, *
         history_TC[i, -1] = torch.linalg.vector_norm(torch.cat([theta_PM.ravel(), xi_MP.ravel()]))
         last = at == found.steps[-1]
         with np.errstate(invalid="ignore"):  # a network of zeros has no spread of magnitudes
-            frames.append(take_frame(theta_PM.T, xi_MP, network.g_NP, run, last or i % stride == 0, last))
+            held = last or i % stride == 0
+            frames.append(take_frame(theta_PM.T, xi_MP, network.log_probabilities_NP, run, held, last))
         if look is not None:
             look(i + 1)
     return Record(

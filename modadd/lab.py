@@ -20,13 +20,13 @@ import filelock
 from . import forks
 from .record import Record
 from .runs import Run, check_start
-from .store import Damaged, Store
+from .store import Damaged, Store, Unkept
 
 CHECKPOINT_SECONDS = 20
 SMALL_FLOP = 10**8  # p = 31 and below
 STATE_BYTES = 64 << 20  # a larger optimiser state is not kept with a finished run
-FINISHED = 100  # finished jobs that are remembered: their records are in the store, and memory is not endless
-WAITING, OVER = ("queued", "running"), ("finished", "failed", "stopped")
+REMEMBERED, RECORDS = 100, 8  # jobs that are over, and of these records: the store has them, and memory is not endless
+WAITING, KEPT = ("queued", "running"), ("finished", "paused", "stopped")
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +41,7 @@ class Job:
     error: str | None = None
     wish: str | None = None
     owner: str | None = None
+    turn: int = 0
     started: float = 0.0
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -58,6 +59,8 @@ class Job:
 class Lab:
     """Queue, workers and jobs.  Thread-safe.
 
+    Owners take turns: the second run of one waits for the first of every other that is there by then.
+
     `admit(run, active jobs)` names the owner of a run that is to be queued, or refuses it with a ValueError.
     """
 
@@ -67,6 +70,7 @@ class Lab:
         self._queues: dict[str, list] = {}
         self._workers: list[threading.Thread] = []
         self._order = itertools.count()
+        self._turn = 0  # of the run that began last
         self._changed = threading.Condition()
         self._closed = False
         atexit.register(self.close)
@@ -89,16 +93,21 @@ class Lab:
             if job is not None and job.active:
                 return job
             owner = self.admit(run)
-            for old in [job.run.id for job in self._jobs.values() if job.status == "finished"][:-FINISHED]:
-                del self._jobs[old]
+            over = [job for job in self._jobs.values() if job.status in KEPT]
+            for old in over[:-RECORDS]:
+                old.record = None
+            for old in over[:-REMEMBERED]:
+                del self._jobs[old.run.id]
             self._jobs.pop(run.id, None)  # the newest job stands last
-            job = self._jobs[run.id] = Job(run, device, record=resume, owner=owner)
+            turns = [job.turn + 1 for job in self._jobs.values() if job.active and job.owner == owner]
+            turn = max([self._turn, *turns])
+            job = self._jobs[run.id] = Job(run, device, record=resume, owner=owner, turn=turn)
             if device not in self._queues:
                 self._queues[device] = []
                 worker = threading.Thread(target=self._work, args=(device,), name=f"lab-{device}", daemon=True)
                 self._workers.append(worker)
                 worker.start()
-            heapq.heappush(self._queues[device], (priority, next(self._order), job))
+            heapq.heappush(self._queues[device], (priority, turn, next(self._order), job))
             self._changed.notify_all()
         return job
 
@@ -117,9 +126,9 @@ class Lab:
     def waiting_before(self, job: Job) -> int:
         """How many jobs will run before this one on its device."""
         with self._changed:
-            queue = sorted(entry for entry in self._queues.get(job.device, ()) if entry[2].status == "queued")
+            queue = sorted(entry for entry in self._queues.get(job.device, ()) if entry[-1].status == "queued")
             running = sum(other.status == "running" and other.device == job.device for other in self._jobs.values())
-        ahead = itertools.takewhile(lambda entry: entry[2] is not job, queue)
+        ahead = itertools.takewhile(lambda entry: entry[-1] is not job, queue)
         return running + sum(1 for _ in ahead)
 
     def pause(self, run_id: str):
@@ -129,9 +138,9 @@ class Lab:
         self._wish(run_id, "stopped")
 
     def resume(self, run_id: str) -> Job | None:
-        """Queue a paused or stopped job again."""
+        """Queue a job that was paused, stopped or failed again, from where it is."""
         job = self._jobs.get(run_id)
-        return job and self.submit(job.run, job.device)
+        return job and self.submit(job.run, job.device, job.record if job.record and job.record.state else None)
 
     def forget(self, run_id: str):
         """Drop a job that is over, so that its record is looked up in the store."""
@@ -165,15 +174,16 @@ class Lab:
     def _work(self, device: str):
         while True:
             with self._changed:
-                while not self._closed and not any(entry[2].status == "queued" for entry in self._queues[device]):
+                while not self._closed and not any(entry[-1].status == "queued" for entry in self._queues[device]):
                     self._queues[device].clear()
                     self._changed.wait()
                 if self._closed:
                     return
-                job = heapq.heappop(self._queues[device])[2]
+                job = heapq.heappop(self._queues[device])[-1]
                 if job.status != "queued":
                     continue
                 job.status, job.started = "running", time.time()
+                self._turn = max(self._turn, job.turn)
             try:
                 job.status = self._train(job)
             except filelock.Timeout:
@@ -181,7 +191,7 @@ class Lab:
                 job.status = "failed"
             except Exception as error:  # a job must never take its worker along
                 log.exception("job %s failed", job.run.id)
-                job.error = f"{type(error).__name__}: {error}"
+                job.error = told(error, device)
                 job.status = "failed"
             finally:
                 job.done.set()
@@ -199,21 +209,37 @@ class Lab:
             job.record = update.record
             return job.wish is not None
 
-        job.record = carry_out(job.run, self.store, job.device, look, job.record, live=True)
+        try:
+            job.record = carry_out(job.run, self.store, job.device, look, job.record, live=True)
+        except Unkept as error:
+            job.record = error.record  # the folder does not take it: memory does, until there is room
+            raise
         if job.record.finished:
             return "finished"
         wish, job.wish = job.wish, None
         return wish
 
 
+def told(error: Exception, device: str) -> str:
+    """A failure in a sentence, with its remedy where one is known."""
+    said = (str(error).splitlines() or [""])[0][:300]
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"{device} has too little free memory for this run: free some of it, or train on the cpu"
+    if "CUDA error" in said:
+        return f"{device} failed ({said}): start the program again to use it, or train on the cpu"
+    return str(error) if isinstance(error, Unkept) else f"{type(error).__name__}: {said}"
+
+
 def carry_out(
-    run: Run, store: Store, device: str, look: Callable[..., bool], resume: Record | None = None, live: bool = False
-) -> Record:
+    run: Run, store: Store, device: str = "auto", look: Callable[..., bool] = lambda update: False,
+    resume: Record | None = None, live: bool = False,
+) -> Record:  # fmt: skip
     """Train a run into a store, from `resume` or else from the longest stored record of its
     trajectory, with a checkpoint every CHECKPOINT_SECONDS.  A fork starts where it leaves its parent.
 
     `look(update)` sees every update and returns True to leave off; the record then holds the
-    state to go on from.  Raises filelock.Timeout if another process trains this run.
+    state to go on from.  Raises filelock.Timeout if another process trains this run, and Unkept with its record
+    if the store does not take the last one; a checkpoint on the way may fail.
     """
     from .training import train  # torch loads with the first job, not with the page
 
@@ -233,12 +259,23 @@ def carry_out(
                 kept = (
                     kept if sum(array.nbytes for array in kept.state.values()) <= STATE_BYTES else kept.without_state()
                 )
-                store.put(kept)
-                return kept
+                return keep(kept, store)
             if leave or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 kept = update.checkpoint()
-                store.put(kept)
-                saved = time.monotonic()
                 if leave:
-                    return kept
+                    return keep(kept, store)
+                with contextlib.suppress(Unkept):
+                    keep(kept, store)
+                saved = time.monotonic()
     raise RuntimeError("training ended without a reason")
+
+
+def keep(record: Record, store: Store) -> Record:
+    """The record, once the store holds it."""
+    try:
+        store.put(record)
+    except Unkept as error:
+        log.warning("%s", error)
+        error.record = record
+        raise
+    return record

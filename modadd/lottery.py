@@ -3,6 +3,8 @@
 Only what a record holds is judged: the table of its frames, up to record.TABLE_NEURONS neurons.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from . import fourier, theory
@@ -35,9 +37,17 @@ def start(record: Record) -> dict[str, np.ndarray] | None:
 
 
 def _initial_weights(run: Run):
+    return _drawn(run.p, run.d_mlp, run.init, run.init_scale, run.seed)
+
+
+@lru_cache(maxsize=2)  # several presets begin with the same weights, and drawing them takes longest of all
+def _drawn(p: int, d_mlp: int, init: str, init_scale: float, seed: int):
     from .model import initial_weights  # torch, which reading a record does not need
 
-    return initial_weights(run)
+    both = initial_weights(Run(p=p, d_mlp=d_mlp, init=init, init_scale=init_scale, seed=seed))
+    for weights in both:
+        weights.flags.writeable = False
+    return both
 
 
 def _tables(theta_hat_MP, xi_hat_MP) -> dict[str, np.ndarray]:

@@ -1,9 +1,9 @@
 """Every published figure and table of a modulus, from its records, under its published name.
 
-One folder a modulus; a file is there whole or not at all.  What cannot be drawn is listed with the reason.
+One folder a modulus, with a folder in it for each transformer (`published_transformers`); a file is there
+whole or not at all.  What cannot be drawn is listed with the reason.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -12,12 +12,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from . import data, fourier, measures, store
+from . import data, fourier, measures, published_transformers, store
 from .figures import paper
 from .record import Record
-from .runs import P_GROK, PRESETS, preset, presets_at
+from .runs import P_GROK, PRESETS, Model, preset, presets_at
 
-DPI = 200  # of the PNG files; PDF and SVG are vectors
 Format = Literal["png", "pdf", "svg"]
 RULE = f"first step with train (stage I) or test (stage II) accuracy >= {measures.STAGE_ACCURACY}"
 
@@ -173,7 +172,6 @@ def draw(
     p: int, records: dict[str, Record], folder: Path, formats: Sequence[Format] = ("png",)
 ) -> tuple[int, dict[str, str]]:
     """Every figure and table that these records allow: (files written, {file: why a record is not enough})."""
-    folder.mkdir(parents=True, exist_ok=True)
     there, count, refused = set(presets_at(p)), 0, {}
     jobs = {name: (item, formats) for name, item in FIGURES.items()}
     jobs |= {f"{name} ": (item, ["json"]) for name, item in TABLES.items()}  # a figure may have the same name
@@ -195,34 +193,46 @@ def draw(
             refused |= {f"p{p:03d}_{name.strip()}.{form}": str(error) for form in forms}
             continue
         for form in forms:
-            path = folder / f"p{p:03d}_{name.strip()}.{form}"
-            part = path.with_name(f".{path.name}.part")  # whole or not at all
-            if form == "json":
-                part.write_text(json.dumps(made, allow_nan=False))
-            else:
-                made.savefig(part, format=form, dpi=DPI)
-            part.replace(path)
+            paper.save(made, folder / f"p{p:03d}_{name.strip()}.{form}")
             count += 1
     return count, refused
 
 
 def publish(
-    p: int, shelf: store.Store, out: Path, formats: Sequence[Format] = ("png",), seed: int = 42, verify: bool = False
-) -> dict:
-    """Draw into `out/p_PPP` (unless only asked to verify) and say what is missing and why."""
+    p: int, shelf: store.Store, out: Path, formats: Sequence[Format] = ("png",), seed: int = 42,
+    verify: bool = False, models: Sequence[Model] = (),
+) -> dict:  # fmt: skip
+    """Draw into `out/p_PPP` (unless only asked to verify) and say what is missing and why.
+
+    `models` are the networks to draw, each of which must be there; by default the MLP and whatever else is there.
+    """
     start, folder = time.perf_counter(), out / f"p_{p:03d}"
-    records, absent = load(p, shelf, seed)
-    written, refused = (0, {}) if verify else draw(p, records, folder, formats)
-    files, skipped = wanted(p, formats)
-    missing = {}
-    for name, needs in files.items():
-        if not (folder / name).exists() or not (folder / name).stat().st_size:
-            because = [absent[n] for n in needs if n in absent] or ([refused[name]] if name in refused else [])
-            if not records and not needs and name.endswith(".json"):
-                because = [f"no record at p = {p}"]
-            missing[name] = "; ".join(because) or f"not drawn yet: run scripts/figures.py --p {p}"
-    return {"p": p, "folder": str(folder), "expected": len(files), "written": written, "missing": missing,
-            "not_applicable": skipped, "seconds": round(time.perf_counter() - start, 2)}  # fmt: skip
+    expected, written, missing, skipped = 0, 0, {}, []
+    if not models or "mlp" in models:
+        records, absent = load(p, shelf, seed)
+        written, refused = (0, {}) if verify else draw(p, records, folder, formats)
+        files, skipped = wanted(p, formats)
+        expected = len(files)
+        for name, needs in files.items():
+            if not (folder / name).exists() or not (folder / name).stat().st_size:
+                because = [absent[n] for n in needs if n in absent] or ([refused[name]] if name in refused else [])
+                if not records and not needs and name.endswith(".json"):
+                    because = [f"no record at p = {p}"]
+                missing[name] = "; ".join(because) or _not_drawn(p)
+    networks, absent = published_transformers.every(p, shelf, folder, formats, models, verify)
+    for network in networks:
+        missing |= {name: _not_drawn(p) for name, there in network.there.items() if not there}
+    missing |= absent
+    return {
+        "p": p, "folder": str(folder), "expected": expected + sum(len(n.there) for n in networks) + len(absent),
+        "written": written + sum(n.written for n in networks), "missing": missing, "not_applicable": skipped,
+        "not_kept": {n.run_id: n.refused for n in networks if n.refused},
+        "seconds": round(time.perf_counter() - start, 2),
+    }  # fmt: skip
+
+
+def _not_drawn(p: int) -> str:
+    return f"not drawn yet: run scripts/figures.py --p {p}"
 
 
 def told(result: dict) -> Iterator[str]:
@@ -234,3 +244,7 @@ def told(result: dict) -> Iterator[str]:
         yield f"  missing {', '.join(names)}: {why}"
     if result["not_applicable"]:
         yield f"  grokking starts at p = {P_GROK}: {len(result['not_applicable'])} files do not apply"
+    for run_id, reasons in result["not_kept"].items():
+        for why in dict.fromkeys(reasons.values()):
+            names = [name for name, reason in reasons.items() if reason == why]
+            yield f"  not drawn of {run_id}: {', '.join(names)}: {why}"

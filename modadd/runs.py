@@ -105,6 +105,8 @@ class Run:
         if self.model == "mlp":
             if self.task != "addition" or self.batch or self.layers > 1:
                 raise ValueError("the mlp has one hidden layer and learns addition from all pairs at once")
+            if self.heads != Run.heads:
+                raise ValueError(f"the mlp has no heads, got {self.heads}: leave heads at {Run.heads}")
             if self.d_model and self.init != "random":
                 raise ValueError("a trainable embedding starts from random weights: choose init random")
             return
@@ -112,6 +114,8 @@ class Run:
             raise ValueError(f"d_model of a {self.model} must be a multiple of {self.heads} heads, got {self.d_model}")
         if self.optimizer != "adamw" or self.init != "random":
             raise ValueError(f"a {self.model} trains with adamw from random weights")
+        if self.init_scale != Run.init_scale:
+            raise ValueError(f"a {self.model} has scales of its own: leave init_scale at {Run.init_scale}")
         if self.model == "transformer" and (self.task != "addition" or self.batch or self.layers > 1):
             raise ValueError("the transformer has one layer and learns addition from all pairs: choose pre-ln")
         if self.model == "pre-ln" and (self.plateau or (self.split == "unordered" and self.task != "addition")):

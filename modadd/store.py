@@ -21,6 +21,7 @@ import diskcache
 import filelock
 import numpy as np
 
+from .index import Damaged, Index, Unkept, mended, why
 from .record import DETAILS, Record, read_card
 from .runs import EPOCHS_MAX, Run, twin
 
@@ -31,7 +32,6 @@ MAGIC = b"modadd1\n"
 EXPANDED = 4 << 30  # bytes of all arrays of a record; the widest network with its state takes a third of it
 ATLAS_BYTES = 400_000  # of a record in the atlas at p = 23; see `atlas_limit`
 ID = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}", re.ASCII)
-FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")  # what diskcache calls the files it makes
 
 
 def atlas_limit(p: int) -> int:
@@ -44,43 +44,12 @@ def default_folder() -> Path:
     return Path(os.environ.get("MODADD_CACHE") or RUNS)
 
 
-class Damaged(ValueError):
-    """A stored record that cannot be trusted, named in one sentence."""
-
-
-class BytesOnly(diskcache.Disk):
-    """diskcache without its pickles: keys are strings, values are bytes, anything else is refused."""
-
-    def put(self, key):
-        if not isinstance(key, str):
-            raise TypeError(f"keys are strings, got {type(key).__name__}")
-        return key, True
-
-    def get(self, key, raw):
-        if not raw or not isinstance(key, str):
-            raise Damaged("the cache index holds a foreign key")
-        return key
-
-    def store(self, value, read, key=diskcache.UNKNOWN):
-        if type(value) is not bytes:
-            raise TypeError(f"values are bytes, got {type(value).__name__}")
-        return super().store(value, read, key=key)
-
-    def fetch(self, mode, filename, value, read):
-        if mode not in (diskcache.core.MODE_RAW, diskcache.core.MODE_BINARY):
-            raise Damaged("the cache holds a row that is not plain bytes")
-        if filename is not None and not FILE.fullmatch(filename):
-            raise Damaged("the cache index names a file that is not one of its own")
-        return super().fetch(mode, filename, value, read)
-
-    def remove(self, file_path):
-        if FILE.fullmatch(file_path):
-            super().remove(file_path)
-
-
 def to_bytes(record: Record) -> bytes:
     """A record as MAGIC, the SHA-256 of the rest, and a zip of .npy arrays."""
-    archive = write_archive(record.to_arrays())
+    return sealed(write_archive(record.to_arrays()))
+
+
+def sealed(archive: bytes) -> bytes:
     return MAGIC + hashlib.sha256(archive).digest() + archive
 
 
@@ -132,58 +101,58 @@ class Store:
     """Where records live.  `get` looks among the user's runs first, then in the atlas."""
 
     def __init__(self, folder: Path | str = RUNS, atlas: Path | str | None = ATLAS):
-        self.folder, self.atlas = Path(folder), Path(atlas) if atlas else None
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.folder.chmod(0o700)
-        try:
-            self._cache = self._open()
-            (sound,) = self._cache._sql("PRAGMA quick_check(1)").fetchone()
-            if sound != "ok":
-                self._cache.close()
-                raise sqlite3.DatabaseError(sound)
-        except sqlite3.OperationalError:
-            raise  # busy, full or read-only: the index itself may be sound
-        except sqlite3.DatabaseError:
-            self._set_aside()
-            self._cache = self._open()
+        self.atlas = Path(atlas) if atlas else None
+        self._index = Index(Path(folder))
+        self.folder = self._index.folder
+        _ = self._cache  # what the index lacks is put into it now
+
+    @property
+    def fault(self) -> str | None:
+        """Why this folder keeps nothing new, in a sentence; None as it should be."""
+        return self._index.fault
+
+    @property
+    def _cache(self) -> diskcache.Cache:
+        """The index, on the folder as it is now."""
+        cache = self._index.cache()
+        if self._index.renewed:
+            self._index.renewed = False
             self.rebuild()
-
-    def _open(self) -> diskcache.Cache:
-        # Nothing is ever evicted, and every record is a file of its own, so that a lost index loses none.
-        return diskcache.Cache(
-            str(self.folder), disk=BytesOnly, disk_min_file_size=0, eviction_policy="none", cull_limit=0,
-            size_limit=2**62, timeout=10,
-        )  # fmt: skip
-
-    def _set_aside(self):
-        for file in self.folder.glob("cache.db*"):
-            file.rename(file.with_name(f"damaged-{file.name}"))
+        return cache
 
     def rebuild(self) -> int:
-        """Put every run that the index lacks back into it, from its longest, then latest intact file;
-        returns how many runs."""
-        known, best, spare = set(self._keys()), {}, []
-        kept = {file for run_id in known if (file := self._file(run_id))}
-        # Unlike Path.rglob, os.walk bears a folder that another process removes meanwhile.
-        files = {Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names}
-        for file in sorted(file for file in files - kept if file.suffix == ".val"):
-            with contextlib.suppress(ValueError, OSError):
-                record = from_bytes(file.read_bytes())
+        """Put every run that the index lacks, or of which it names a shorter training, back into it from its
+        longest, then latest intact file; returns how many runs.  What is no record is set aside."""
+        with self._index.writing():
+            files = {file for run_id in self._keys() if (file := self._file(run_id))}
+            best = {run_id: (_rank(card["provenance"]), None) for run_id, card in self.cards_of_cache().items()}
+            spare = []
+            for file in sorted(self._index.files() - files):
+                try:
+                    record = from_bytes(file.read_bytes())
+                except (ValueError, OSError):
+                    with contextlib.suppress(OSError):
+                        file.rename(file.with_suffix(".damaged"))
+                    continue
                 spare.append(file)
-                rank = (record.step, record.provenance.get("finished") or "")
-                if record.run.id not in known and rank > best.get(record.run.id, ((-1,),))[0]:
+                rank = _rank(record.provenance)
+                if rank > best.get(record.run.id, ((-1,),))[0]:
                     best[record.run.id] = rank, file
-        for _, file in best.values():
-            self.put(from_bytes(file.read_bytes()))
-        for file in spare:
-            file.unlink(missing_ok=True)
-        return len(best)
+            found = [file for _, file in best.values() if file]
+            for file in found:
+                self.put(from_bytes(file.read_bytes()))
+            for file in spare:
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
+        return len(found)
 
+    @mended
     def _keys(self) -> list[str]:
         # diskcache stops at the first row that it cannot read; ours go on without it.
         rows = self._cache._sql("SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text'").fetchall()
         return [key for (key,) in rows if ID.fullmatch(key)]
 
+    @mended
     def _look(self, run_id: str) -> tuple:
         """(open file, card) of a row of the index, or (None, None)."""
         try:
@@ -206,9 +175,27 @@ class Store:
         return None
 
     def put(self, record: Record):
-        """Keep a record under its run's id; replaces what was there in one transaction."""
-        card = bytes(record.to_arrays()["card"]).decode()
-        self._cache.set(record.run.id, to_bytes(record), tag=card, retry=False)
+        """Keep a record under its run's id; replaces what was there in one transaction.  Raises Unkept with one
+        sentence where the folder does not take it; what was there stays."""
+        arrays = record.to_arrays()
+        card, archive = bytes(arrays["card"]).decode(), write_archive(arrays)
+        blob = sealed(archive)
+        try:
+            try:
+                self._keep(record.run.id, blob, card)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self._index.renew()
+                self._keep(record.run.id, blob, card)
+        except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+            raise Unkept(f"{record.run.id} could not be kept in {self.folder} ({why(error)}): make room there, or name "
+                         "another folder with MODADD_CACHE") from None  # fmt: skip
+
+    def _keep(self, run_id: str, blob: bytes, card: str):
+        cache = self._cache
+        with self._index.writing():
+            cache.set(run_id, blob, tag=card, retry=False)
 
     def mine(self, run_id: str) -> Record | None:
         """The user's own record of this id, or None.  Raises Damaged if it is there but broken."""
@@ -278,8 +265,7 @@ class Store:
         return None
 
     def _in_atlas(self, run_id: str) -> bool:
-        with self._atlas_file(run_id) as arrays:
-            return arrays is not None and f"{run_id}/card" in arrays
+        return self.atlas is not None and run_id in _cards_of(self.atlas / f"{run_id[:4]}.npz")
 
     def version(self, run_id: str) -> str:
         """Changes whenever the stored record of this id does."""
@@ -309,23 +295,22 @@ class Store:
         """The same for the atlas."""
         cards = {}
         for file in sorted(self.atlas.glob("p*.npz")) if self.atlas else ():
-            with contextlib.suppress(OSError):
-                about = file.stat()
-                cards |= _cards_in(file, about.st_mtime_ns, about.st_size)
+            cards |= _cards_of(file)
         return {run_id: dict(card) for run_id, card in cards.items()}
 
     def cards(self) -> dict[str, dict]:
         """Every record there is, by id; the user's own shadow the atlas's."""
         return self.cards_of_atlas() | self.cards_of_cache()
 
+    @mended
     def delete(self, run_id: str) -> bool:
         """Remove one of the user's own records; the atlas is read-only."""
         return self._cache.delete(run_id, retry=False)
 
     def lock(self, run_id: str) -> filelock.FileLock:
         """Held by whoever trains this run, in any process of this machine."""
-        folder = self.folder / "locks"
-        folder.mkdir(exist_ok=True, mode=0o700)
+        folder = self._index.locks()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return filelock.FileLock(folder / f"{run_id}.lock", timeout=0)
 
     def sibling(self, run: Run) -> Record | None:
@@ -348,12 +333,24 @@ class Store:
         return None
 
     def close(self):
-        self._cache.close()
+        self._index.close()
+
+
+def _rank(provenance: dict) -> tuple:
+    """Of two records of a run the one of the higher rank is kept: the longer training, then the later."""
+    return provenance["steps"], provenance["finished"]
+
+
+def _cards_of(file: Path) -> dict[str, dict]:
+    """The cards in an atlas file, read once while it stays as it is; none if it cannot be read."""
+    with contextlib.suppress(OSError):
+        about = file.stat()
+        return _cards_in(file, about.st_mtime_ns, about.st_size)
+    return {}
 
 
 @lru_cache(maxsize=256)
 def _cards_in(file: Path, mtime_ns: int, size: int) -> dict[str, dict]:
-    """The cards in an atlas file as of this time and size; none if it cannot be read."""
     cards, sizes = {}, Counter()
     with contextlib.suppress(ValueError, zipfile.BadZipFile, EOFError, OSError, zlib.error), \
             zipfile.ZipFile(file) as archive:  # fmt: skip

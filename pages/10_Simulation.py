@@ -31,12 +31,12 @@ def theatre(name: str, case: dict):
 
     def stage(at: int):
         for column, (what, look_for, chart, rows) in zip(st.columns([2, 2, 1.6]), (
-            ("phases", "2φ and ψ meet: D falls to 0.", figures.curves(case, "phases", at),
+            ("phases", "2φ and ψ meet: D falls to 0.", lambda at: figures.curves(case, "phases", at),
              lambda: figures.case_table(case, "phases")),
             ("magnitudes", "Growth waits for alignment; while |D| > π/2 both shrink.",
-             figures.curves(case, "magnitudes", at), lambda: figures.case_table(case, "magnitudes")),
-            ("phasors", "α at the angle 2φ, β at ψ: aligned when they point the same way.", figures.phasors(case, at),
-             lambda: figures.phasors_table(case)),
+             lambda at: figures.curves(case, "magnitudes", at), lambda: figures.case_table(case, "magnitudes")),
+            ("phasors", "α at the angle 2φ, β at ψ: aligned when they point the same way.",
+             lambda at: figures.phasors(case, at), lambda: figures.phasors_table(case)),
         ), strict=True):  # fmt: skip
             with column:
                 ui.show(what.capitalize(), look_for, chart, f"{name}-{what}", rows, f"{what} of the simulated pair")
@@ -103,8 +103,9 @@ def racecourse(at: int):
     """All frequencies of the drawn neuron up to a step."""
     for column, (what, title) in zip(st.columns(3), races.TITLES.items(), strict=True):
         with column:
-            ui.show(title, "One curve a frequency, the winner in red.", races.race(race, what, winner, at),
-                    f"sim-race-{what}", lambda what=what: races.race_table(race, what),
+            ui.show(title, "One curve a frequency, the winner in red.",
+                    lambda at, what=what: races.race(race, what, winner, at), f"sim-race-{what}",
+                    lambda what=what: races.race_table(race, what),
                     f"{title} of all frequencies of the drawn neuron")  # fmt: skip
 
 

@@ -108,17 +108,20 @@ if missing:
     )
     large = seconds > SURE_SECONDS or len(missing) > SURE_RUNS
     sure = not large or st.checkbox(
-        f"Yes, train {len(missing)} runs for about {ui.duration(seconds)}", key=f"sure-{hash(grid.runs)}"
+        f"Yes, train {ui.count(len(missing), 'run')} for about {ui.duration(seconds)}", key=f"sure-{hash(grid.runs)}"
     )
-    if start.button(f"Train {len(missing)} runs", type="primary", icon=":material/play_arrow:", disabled=not sure):
+    if start.button(
+        f"Train {ui.count(len(missing), 'run')}", type="primary", icon=":material/play_arrow:", disabled=not sure
+    ):
         # Behind whatever one starts by hand, and seed after seed, so that settings can be compared early.
         for place, run in enumerate(sorted(missing, key=lambda run: grid.axes["seed"].index(run.seed))):
             lab.submit(run, device, priority=1 + place)
         st.rerun()
-if live and stop.button("Stop all", icon=":material/stop:"):
-    for run in reversed(live):  # those that wait first, or the next one would begin
+mine = [run for run in live if ui.steers(run.id)]
+if mine and stop.button("Stop all", icon=":material/stop:"):
+    for run in reversed(mine):  # those that wait first, or the next one would begin
         lab.stop(run.id)
-    for run in live:
+    for run in mine:
         lab.job(run.id).done.wait(10)  # a worker leaves at its next look, with a checkpoint
     st.rerun()
 

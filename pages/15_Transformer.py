@@ -10,6 +10,7 @@ from modadd.runs import P_GROK, preset
 from modadd.transformer import measures, phases
 
 PUBLISHED_P = 113
+ANOTHER = "train another"
 
 p = ui.page("Transformer")
 st.title("A transformer finds the circles too")
@@ -19,9 +20,26 @@ def show(key: str, title: str, look_for: str, chart, rows, says: str = ""):
     ui.show(title, look_for, chart, key, rows, says or title)
 
 
-def invite():
-    """Nothing is here yet: settings that can work at this modulus, their price, and a button."""
-    st.info(f"No transformer with the published settings has been trained at p = {p} here.")
+def networks() -> dict[str, str]:
+    """{id: in what it differs from the others} of the finished transformers of this modulus, the best first."""
+    cards = [card for card in ui.lab().store.cards().values() if card["run"].p == p]
+    cards = [card for card in cards if card["run"].model == "transformer"
+             and card["provenance"].get("stop_reason") not in (None, "stopped")]  # fmt: skip
+    usual, named = preset("transformer", p), {}
+    for card in sorted(cards, key=lambda card: (card["run"] != usual, -(card["summary"]["test_accuracy"] or 0))):
+        run, score = card["run"], ui.number(card["summary"]["test_accuracy"], ".1%")
+        says = (
+            f"weight decay {run.weight_decay:g}, test accuracy {score}, seed {run.seed}, "
+            f"{run.frac_train:.0%} of the pairs, {run.epochs:,} steps"
+        )
+        named[run.id] = f"{says} ({run.id})" if says in named.values() else says
+    return named
+
+
+def invite(others: dict[str, str]):
+    """Settings that can work at this modulus, their price, and a button."""
+    if not others:
+        st.info(f"No transformer has been trained at p = {p} here.")
     if p != PUBLISHED_P:
         label, there = f"The published modulus, p = {PUBLISHED_P}", {"p": str(PUBLISHED_P)}
         st.page_link("pages/15_Transformer.py", label=label, icon=":material/arrow_forward:", query_params=there)
@@ -87,9 +105,21 @@ def opened(run_id: str, at: int, _run: Run, _frame):
     return measures.take_frame(_run, *phases.opened(_run, _frame), final=True)
 
 
-if "run" not in st.query_params and (usual := ui.find(preset("transformer", p).id)).record is None and not usual.live:
-    invite()
-record = ui.choose_run(p, ["transformer"], models=("transformer",))
+if (asked := ui.find(st.query_params.get("run", "")).record) is not None and asked.run.p != p:
+    del st.query_params["run"]
+if "run" in st.query_params or ui.find(preset("transformer", p).id).live:
+    record = ui.choose_run(p, ["transformer"], models=("transformer",))
+else:
+    named = networks()
+    key = f"network-{p}"
+    ui.links.carry("network", key, ui.links.one_of([*named, ANOTHER]))
+    chosen = named and st.selectbox(
+        "Network", [*named, ANOTHER], format_func=lambda one: named.get(one, one), key=key, persist_state="session",
+        disabled=ui.links.locked("run"),
+    )  # fmt: skip
+    record = ui.find(chosen or "").record
+    if record is None:
+        invite(named)
 run, live = record.run, ui.find(record.run.id).live
 st.markdown(
     f"It reads three tokens, a, b and “=”, through one layer of attention ({run.heads} heads) and {run.d_mlp} ReLU "

@@ -34,6 +34,7 @@ elif st.session_state.get("opened") != opened.id:
     st.session_state["opened"], st.session_state["task"] = opened.id, opened.task
 leave = lambda: st.query_params.pop("run", None)  # noqa: E731
 st.session_state.setdefault("task", "addition")
+ui.links.carry("task", "task", ui.links.one_of(NAMES))
 task = st.segmented_control("Task, modulo p", NAMES, format_func=NAMES.get, required=True, key="task", on_change=leave)
 
 

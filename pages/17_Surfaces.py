@@ -5,13 +5,14 @@ import streamlit as st
 
 from modadd import Run, ui
 from modadd.figures import surfaces
-from modadd.runs import presets_at
+from modadd.runs import TRANSFORMERS, presets_at
+from modadd.transformer import task_measures, tasks
 
 p = ui.page("Surfaces")
 st.title("A neuron is a landscape over all sums")
-record = ui.choose_run(p, [*presets_at(p), "transformer"], models=("mlp", "transformer"))
+record = ui.choose_run(p, [*presets_at(p), *TRANSFORMERS], models=("mlp", "transformer", "pre-ln"))
 run, step = record.run, ui.player([record])
-place = "at the last token of the transformer" if run.model == "transformer" else "in the hidden layer of the MLP"
+place = "in the hidden layer of the MLP" if run.model == "mlp" else "at the last token of the transformer"
 st.markdown(
     f"Give one neuron {place} every pair (x, y) and draw what it answers after its activation: {p * p:,} values. At "
     "the start they are noise. Once the network has found its frequencies, the surface is corrugated iron: plane waves "
@@ -20,31 +21,50 @@ st.markdown(
 
 
 @st.cache_data(max_entries=2, show_spinner="Running the network over all pairs ...")
-def neurons(run_id: str, at: int, _run: Run, _frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(activations [N, M], frequency [M], share [M]) of a transformer at a frame with weights."""
+def neurons(run_id: str, at: int, layer: int, c: int, _run: Run, _frame) -> np.ndarray:
+    """Activations [N, M] of a transformer at a frame with weights."""
+    if _run.model == "pre-ln":
+        return task_measures.neurons_over_pairs(_run, task_measures.weights_of(_frame), layer, c)
     from modadd.transformer import phases
 
-    return phases.opened(_run, _frame)[1]["neurons"].numpy(), _frame["neuron_frequency"], _frame["neuron_share"]
+    return phases.opened(_run, _frame)[1]["neurons"].numpy()
 
 
-held = surfaces.kept(record, step)
+def whole(parameter: str, label: str, low: int, high: int, key: str, usual: int) -> int:
+    """A whole number that travels in the URL; no question where there is one answer only."""
+    if low == high:
+        return low
+    ui.links.carry(parameter, key, ui.links.whole(low, high))
+    st.session_state.setdefault(key, usual)
+    return st.number_input(f"{label} ({low} to {high:,})", low, high, key=key)
+
+
+held, inside = surfaces.kept(record, step), ""
 last = record.frames[-1]
 if held is None and "maps" not in last:
     st.info("This record holds no weights, so that no neuron can be asked every pair. Train the run here to see them.")
     st.stop()
 if held is None:
     st.caption(f"This record keeps the surfaces of {len(last['map_neuron'])} neurons at its last step only.")
+    ui.links.carry("neuron", "surface-of-kept", ui.links.one_of(last["map_neuron"].tolist()))
     neuron = st.selectbox("Neuron", last["map_neuron"].tolist(), key="surface-of-kept")
     at, surface = record.frame_steps[-1], last["maps"][last["map_neuron"].tolist().index(neuron)].astype(float)
 else:
     frame, at = held
-    key = f"surface-of-{run.id}"
-    st.session_state.setdefault(key, surfaces.clearest(frame))
-    neuron = st.number_input(f"Neuron (0 to {run.d_mlp - 1:,})", 0, run.d_mlp - 1, key=key)
+    key, C = f"surface-of-{run.id}", tasks.maps(run)
+    first, second, third = st.columns(3)
+    with second:
+        layer = whole("layer", "Layer", 1, run.layers, f"layer-of-{run.id}", run.layers) - 1
+    with third:
+        c = whole("c", "Third input c", 0, C - 1, f"c-of-{run.id}", min(1, C - 1))
+    with first:
+        key += f"-{layer}" * (run.layers > 1)
+        neuron = whole("neuron", "Neuron", 0, run.d_mlp - 1, key, surfaces.clearest(frame, run, layer, c))
+    inside = f", layer {layer + 1}" * (run.layers > 1) + f", c = {c}" * (C > 1)
     if run.model == "mlp":
         surface = surfaces.of_mlp(frame, run, neuron)
     else:
-        surface = neurons(run.id, at, run, frame)[0][:, neuron].reshape(p, p)
+        surface = neurons(run.id, at, layer, c, run, frame)[:, neuron].reshape(p, p).astype(float)
 if step is not None and at != step:
     st.caption(f"This record holds its weights at some steps only: shown is step {at:,}.")
 
@@ -64,10 +84,10 @@ st.caption(
     f"here k = {grating['k']}, R² about the mean."
 )
 
-name = f"neuron {neuron} of {run.id}, step {at}"
+name = f"neuron {neuron} of {run.id}{inside}, step {at}"
 left, right = st.columns(2)
 with left:
-    st.markdown(f"**Neuron {neuron} at step {at:,}**, drag to turn")
+    st.markdown(f"**Neuron {neuron}{inside} at step {at:,}**, drag to turn")
     st.plotly_chart(surfaces.in_3d(surface), key="surface-3d", alt=f"Surface of the activation of {name}")
 with right:
     st.markdown("**The same from above**")
@@ -75,7 +95,7 @@ with right:
 st.caption(
     "x, the first input, runs to the right in both; dark is large. Ridges along a diagonal are waves in x + y or x − y."
 )
-file = f"neuron_{neuron}_{run.id}_step_{at}"
+file = f"neuron_{neuron}_{run.id}_step_{at}{inside.replace(', ', '_').replace(' ', '')}"
 with st.container(horizontal=True):
     st.download_button("HTML", lambda: surfaces.as_html(surface, name), f"{file}.html", "text/html", on_click="ignore",
                        help="Both views in one page that needs no network, about 5 MB")  # fmt: skip

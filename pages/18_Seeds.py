@@ -21,7 +21,9 @@ st.markdown(
 )
 names = presets_at(p)
 left, right = st.columns(2)
-name = left.selectbox("Preset", names, names.index("grokking") if p >= P_GROK else 0, key=f"seeds-preset-{p >= P_GROK}")
+ui.links.carry("preset", key := f"seeds-preset-{p >= P_GROK}", ui.links.one_of(names))
+st.session_state.setdefault(key, "grokking" if p >= P_GROK else names[0])
+name = left.selectbox("Preset", names, key=key, disabled=ui.links.locked("run"))
 text = right.text_input(
     "Seeds", "42, 1-4", key="seeds", bind="query-params", persist_state="session", max_chars=200,
     help="Whole numbers and ranges, such as 42, 1-4: at most 64 seeds.",
@@ -78,8 +80,9 @@ if missing:
             for place, run in enumerate(missing):
                 lab.submit(run, device, priority=1 + place)  # behind whatever one starts by hand
             st.rerun()
-if waiting and st.button("Stop all", icon=":material/stop:"):
-    for run in waiting:
+mine = [run for run in waiting if ui.steers(run.id)]
+if mine and st.button("Stop all", icon=":material/stop:"):
+    for run in mine:
         lab.stop(run.id)
     st.rerun()
 
@@ -88,6 +91,7 @@ offered = [key for key in seeds.CURVES if grokking or not key.startswith(("test"
 chosen = st.multiselect(
     "Curves", offered, offered[:2] + offered[4:5], format_func=seeds.CURVES.get, key=f"curves-{grokking}"
 )
+ui.links.carry("criterion", "criterion", ui.links.whole(50, 100))
 threshold = st.slider("A stage ends when accuracy first reaches (%)", 50, 100, 95, key="criterion") / 100
 
 
@@ -117,11 +121,12 @@ def watch():
                 continue
             ui.show(
                 seeds.CURVES[key].capitalize(),
-                f"Thin: each of {len(records)} seeds. Strong: their median; shaded: the middle half. A band that stays "
-                "wide is luck, one that narrows is law.",
+                f"Thin: each of {ui.count(len(records), 'seed')}. Strong: their median; shaded: the middle half. A "
+                "band that stays wide is luck, one that narrows is law.",
                 many.band(records, key, ui.log_steps()), f"seeds-{key}", lambda middle=middle: table(**middle),
-                f"Median and middle half of {seeds.CURVES[key]} over {len(records)} seeds by step",
+                f"Median and middle half of {seeds.CURVES[key]} over {ui.count(len(records), 'seed')} by step",
             )  # fmt: skip
+    ui.compare_link([record.run for record in records.values()])
     st.subheader("When stages end")
     ends = seeds.ends(list(records.values()), threshold)
     for row in ends if grokking else ends[:1]:

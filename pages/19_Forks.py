@@ -118,6 +118,7 @@ def watch():
         if record is not None and record.run.id == run_id and len(record.steps):
             name = label(fork)
             records[name if name not in records else f"{name} ({run_id[-4:]})"] = record
+    ui.compare_link([record.run for record in records.values()])
     marks = [forks.left_at(fork)[1] for fork in everyone.values()]
     for column, name in zip(st.columns(2) * len(chosen), chosen, strict=False):
         with column:

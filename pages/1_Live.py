@@ -129,8 +129,12 @@ def watch():
         ui.draw(curves.misalignment(record, None, log_steps), "misalignment", "Mean absolute sine of D by step")
         st.markdown("**Every sum**: right answers in full colour")
         ui.draw(grids.accuracy(frame, record.run), "grid", "Right and wrong answers for every pair of residues")
+    if len(record.frames) == 1 and record.finished:
+        st.caption("This record is of one moment: there is no race inside a neuron to see.")
+        return
     st.subheader("The lottery inside one neuron")
     held = len(record.frames[0]["theta_hat"])
+    ui.links.carry("neuron", "neuron", ui.links.whole(0, held - 1))
     neuron = st.number_input(f"Neuron (0 to {held - 1})", 0, held - 1, 0, key="neuron", persist_state="session")
     race = record.race(neuron)
     left, right = st.columns(2)
@@ -144,11 +148,8 @@ def watch():
         ui.draw(neurons.race_misalignment(race, log_steps), "race-D", "Misalignment of all frequencies by step")
 
 
-watch()
-
-if not found.live and found.record is not None:
-    record = found.record
-    st.subheader("Go on")
+def go_on(record):
+    """The same run for longer."""
     more = st.number_input("More steps", 100, 1_000_000, max(1000, record.step), step=1000)
     longer = replace(record.run, epochs=record.step + more, plateau=False)
     if st.button(f"Continue for {more:,} more steps", icon=":material/fast_forward:"):
@@ -158,8 +159,21 @@ if not found.live and found.record is not None:
             "This record holds no optimiser state, so continuing trains it again from step 0 "
             f"({ui.price(longer, device)})"
         )
+
+
+watch()
+
+if not found.live and found.record is not None:
+    record = found.record
+    st.subheader("Go on")
+    if record.run.preset == "imported":
+        st.caption("A network that was trained elsewhere goes on as a fork, from its weights.")
+    else:
+        go_on(record)
     st.page_link(
         "pages/19_Forks.py", label="Fork it: other settings from some step on", icon=":material/fork_right:",
         query_params={"run": run_id},
     )  # fmt: skip
+    with st.expander("Take this run along", icon=":material/download:"):
+        ui.take_along(record)
     st.caption(f"Run {run_id}, {ui.provenance(record)}.")

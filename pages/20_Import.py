@@ -1,14 +1,76 @@
-"""Bring a network trained elsewhere, and look at it with every page of the lab."""
+"""Bring a network trained elsewhere, or a run that was taken along, and look at it with every page of the lab."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
-from modadd import hosting, importing, ui
+from modadd import bundle, hosting, importing, ui
 from modadd.checkpoint import SUFFIXES, Orientation
+from modadd.importing import File
+from modadd.record import Record
 from modadd.runs import EPOCHS_MAX, P_MAX, P_MIN, Activation, Init, Optimizer, Run, Split
 
 PAGES = ("1_Live", "4_Weights", "5_Phases", "6_Logits", "7_Surgery", "9_Gradient_flow", "19_Forks")
+
+
+def settings() -> tuple[tuple, dict]:
+    """(how files are read, the settings of Run that weights cannot tell), as chosen."""
+    reading, told, remembered = st.columns(3)
+    with reading:
+        st.markdown("**How it is read**")
+        p = st.number_input("Modulus p", P_MIN, P_MAX, None, step=2, placeholder="from the shapes", key="import-p")
+        orientation = st.selectbox("Matrices of the published layout", Orientation.__args__, key="import-orientation")
+        last_step = st.number_input(
+            "Step of a file that does not say its own", 0, EPOCHS_MAX, None, placeholder="the next", key="import-step"
+        )
+    with told:
+        st.markdown("**What weights cannot tell**")
+        chosen = {
+            "activation": st.selectbox("Activation", Activation.__args__, key="import-activation"),
+            "frac_train": st.number_input("Share of pairs trained on", 0.01, 1.0, Run.frac_train, key="import-share"),
+            "split": st.selectbox("Split of the pairs", Split.__args__, key="import-split"),
+            "seed": st.number_input("Seed of that split", 0, 2**31 - 1, Run.seed, key="import-seed"),
+        }
+    with remembered:
+        st.markdown("**What is only remembered**")
+        real = {"format": "%.6g", "step": None}
+        chosen |= {
+            "optimizer": st.selectbox("Optimiser", Optimizer.__args__, key="import-optimizer"),
+            "lr": st.number_input("Learning rate", 1e-8, 10.0, Run.lr, key="import-lr", **real),
+            "weight_decay": st.number_input("Weight decay", 0.0, 100.0, Run.weight_decay, key="import-decay", **real),
+            "init": st.selectbox("Initial weights", Init.__args__, key="import-init"),
+        }
+    return (p, orientation, last_step), chosen
+
+
+def checkpoints(files: Sequence[File], name: str, reading: tuple, chosen: dict) -> Record | None:
+    """The record of these checkpoints, once the button is pressed."""
+    with st.spinner("Reading ..."):
+        found = importing.find(files, *reading)
+    st.subheader("What was understood")
+    st.markdown(" ".join(ui.plain(sentence, 400) for sentence in importing.told(found)))
+    if not st.button("Import", type="primary", icon=":material/upload:"):
+        return None
+    bar, count = st.progress(0.0), len(found.moments)
+    hosting.admit(Run(p=found.p, d_mlp=found.d_mlp, epochs=count), [], None, ui.lab().store.folder)
+    record = importing.record(
+        found, name, lambda done: bar.progress(done / count, f"Measured {done} of {count}"), **chosen
+    )
+    bar.empty()
+    ui.lab().store.put(record)
+    return record
+
+
+def taken_along(record: Record, name: str) -> Record | None:
+    """The run of a bundle among one's own, once the button is pressed."""
+    st.subheader("What was understood")
+    sure = " Its checksums are right." if name.lower().endswith(bundle.SUFFIX) else ""
+    st.markdown(f"{ui.plain(bundle.told(record), 400)}{sure}")
+    if not st.button("Import", type="primary", icon=":material/upload:"):
+        return None
+    return bundle.keep(record, ui.lab().store, name)
+
 
 ui.page("Import")
 st.title("Bring your own network")
@@ -17,6 +79,10 @@ st.markdown(
     "$f(x, y) = \\xi^\\top \\mathrm{act}(\\theta_x + \\theta_y)$ with p odd. Give one checkpoint to see what the "
     "network computes, or one for each of several steps to see how it came to. Files are **.safetensors** or **.pth**, "
     "with either set of names; a number as a file's name, as in `200.pth`, is its step. Nothing in a file is executed."
+)
+st.markdown(
+    "A run of another lab comes whole: give the **bundle** (.zip) that its page Runs saves, or the record "
+    "(.safetensors) alone."
 )
 with st.expander("How to write such a file"):
     st.code(
@@ -29,79 +95,62 @@ with st.expander("How to write such a file"):
     )
 
 uploads = st.file_uploader(
-    "Checkpoints", [suffix[1:] for suffix in SUFFIXES], accept_multiple_files=True, key="checkpoints"
-)
+    "Checkpoints, or a bundle", [*(suffix[1:] for suffix in SUFFIXES), bundle.SUFFIX[1:]], accept_multiple_files=True,
+    key="checkpoints", max_upload_size=None if hosting.hosted() else bundle.BYTES // 10**6,
+)  # fmt: skip
 path = "" if hosting.hosted() else st.text_input(
     "or a file or folder on this machine", key="import-path", placeholder="/home/me/checkpoints"
 )  # fmt: skip
-reading, told, remembered = st.columns(3)
-with reading:
-    st.markdown("**How it is read**")
-    p = st.number_input("Modulus p", P_MIN, P_MAX, None, step=2, placeholder="from the shapes", key="import-p")
-    orientation = st.selectbox("Matrices of the published layout", Orientation.__args__, key="import-orientation")
-    last_step = st.number_input(
-        "Step of a file that does not say its own", 0, EPOCHS_MAX, None, placeholder="the next", key="import-step"
-    )
-with told:
-    st.markdown("**What weights cannot tell**")
-    settings = {
-        "activation": st.selectbox("Activation", Activation.__args__, key="import-activation"),
-        "frac_train": st.number_input("Share of pairs trained on", 0.01, 1.0, Run.frac_train, key="import-share"),
-        "split": st.selectbox("Split of the pairs", Split.__args__, key="import-split"),
-        "seed": st.number_input("Seed of that split", 0, 2**31 - 1, Run.seed, key="import-seed"),
-    }
-with remembered:
-    st.markdown("**What is only remembered**")
-    real = {"format": "%.6g", "step": None}
-    settings |= {
-        "optimizer": st.selectbox("Optimiser", Optimizer.__args__, key="import-optimizer"),
-        "lr": st.number_input("Learning rate", 1e-8, 10.0, Run.lr, key="import-lr", **real),
-        "weight_decay": st.number_input("Weight decay", 0.0, 100.0, Run.weight_decay, key="import-decay", **real),
-        "init": st.selectbox("Initial weights", Init.__args__, key="import-init"),
-    }
-
-if uploads or path:
-    try:
-        files = [importing.File(upload.name, upload.getvalue) for upload in uploads] or importing.files_at(path)
-        with st.spinner("Reading ..."):
-            found = importing.find(files, p, orientation, last_step)
-        st.subheader("What was understood")
-        st.markdown(" ".join(ui.plain(sentence, 400) for sentence in importing.told(found)))
-        if st.button("Import", type="primary", icon=":material/upload:"):
-            bar, count = st.progress(0.0), len(found.moments)
-            hosting.admit(Run(p=found.p, d_mlp=found.d_mlp, epochs=count), [], None, ui.lab().store.folder)
-            name = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-            if not uploads:
-                name = Path(path).resolve().name
-            record = importing.record(
-                found, name, lambda done: bar.progress(done / count, f"Measured {done} of {count}"), **settings
-            )
-            bar.empty()
-            ui.lab().store.put(record)
-            st.session_state["imported"] = record.run.id
-    except (ValueError, OSError) as error:
-        st.error(f"{ui.plain(str(error), 300).rstrip('.')}.")
+try:
+    files = [File(upload.name, upload.getvalue) for upload in uploads]
+    name = f"{files[0].name} and {len(files) - 1} more" if files[1:] else files[0].name if files else ""
+    if path and not files:
+        files, name = importing.files_at(path), Path(path).resolve().name
+    whole = importing.whole_run(files)
+    if whole is not None and hosting.hosted():
+        raise ValueError(
+            f"{name} is a whole run, which every visitor of this server would see under the name of the real one: "
+            "open it in a lab of your own"
+        )
+    made = taken_along(whole, name) if whole is not None else None
+    if whole is None:
+        reading, chosen = settings()
+        made = checkpoints(files, name, reading, chosen) if files else None
+    if made is not None:
+        st.session_state["imported"] = made.run.id
+except (ValueError, OSError) as error:
+    st.error(f"{ui.plain(str(error), 300).rstrip('.')}.")
 
 run_id = st.session_state.get("imported")
 record = ui.find(run_id).record if run_id else None
 if record is not None:
     st.subheader("Imported")
-    st.success(f"{ui.plain(record.provenance['imported'])} is here as {run_id}.")
+    origin = record.provenance.get("imported") or record.provenance.get("bundle") or run_id
+    st.success(f"{ui.plain(origin)} is here as {run_id}.")
     ui.headline(record)
     with st.container(horizontal=True):
-        for page in PAGES:
-            name, icon = ui.PAGES[f"pages/{page}.py"]
-            there = {"run": run_id, "p": str(record.run.p)}
-            st.page_link(f"pages/{page}.py", label=name, icon=icon, query_params=there)
-mine = {run_id: card for run_id, card in ui.lab().store.cards_of_cache().items() if card["run"].origin}
+        there = {"run": run_id, "p": str(record.run.p)}
+        mlp = record.run.model == "mlp"
+        for page in [f"pages/{name}.py" for name in PAGES] if mlp else ["pages/1_Live.py", ui.HOMES[record.run.model]]:
+            st.page_link(page, label=ui.PAGES[page][0], icon=ui.PAGES[page][1], query_params=there)
+mine = {
+    run_id: card for run_id, card in ui.lab().store.cards_of_cache().items()
+    if "bundle" in card["provenance"] or (card["run"].origin and not card["run"].parent)
+}  # fmt: skip
 rows = [
-    {"name": card["provenance"].get("imported"), "run": run_id, "p": card["run"].p, "steps": card["summary"]["steps"],
-     "train accuracy": card["summary"]["train_accuracy"], "IPR": card["summary"]["ipr"],
-     "open": f"/Weights?run={run_id}&p={card['run'].p}"}
-    for run_id, card in mine.items() if not card["run"].parent
-]  # fmt: skip
+    {
+        "name": card["provenance"].get("bundle") or card["provenance"].get("imported"),
+        "run": run_id,
+        "p": card["run"].p,
+        "steps": card["summary"]["steps"],
+        "train accuracy": card["summary"]["train_accuracy"],
+        "IPR": card["summary"]["ipr"],
+        "open": f"/{bundle.HOMES[card['run'].model]}?run={run_id}&p={card['run'].p}",
+    }
+    for run_id, card in mine.items()
+]
 if rows:
-    st.subheader("Networks imported so far")
+    st.subheader("Brought here so far")
     st.dataframe(
         rows, hide_index=True,
         column_config={

@@ -19,6 +19,8 @@ st.markdown(
     f"and so is the modulus, {p} now, on the left."
 )
 left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
+for name in "xy":
+    ui.links.carry(name, f"intro-{name}-{p}", ui.links.whole(0, p - 1))
 x = left.slider("x", 0, p - 1, max(p - 4, 1), key=f"intro-x-{p}")
 y = middle.slider("y", 0, p - 1, min(8, p - 1), key=f"intro-y-{p}")
 right.toggle("Show all answers", key="everything")

@@ -17,6 +17,7 @@ st.markdown(
     "thing: one frequency a neuron, and ψ = 2φ."
 )
 runs = {name: preset(name, p) for name in LABELS if name == "standard" or p >= P_GROK}
+runs = ui.with_asked(runs, p)
 ui.follow(*(run.id for run in runs.values()))
 records = {name: ui.find(run.id).record for name, run in runs.items()}
 drawn = {name: record for name, record in records.items() if record and record.frames}

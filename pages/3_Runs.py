@@ -1,6 +1,5 @@
 """Every run that is here: its settings, its final numbers, where they come from, and its log."""
 
-import json
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -59,14 +58,16 @@ with st.container(horizontal=True):
     there = {"run": run_id, "p": str(card["run"].p)}
     if st.button("Open", icon=":material/open_in_new:", type="primary"):
         st.switch_page("pages/1_Live.py", query_params=there)
-    if st.button("Train it again", icon=":material/replay:"):
+    ui.compare_link([card["run"]])
+    mine = card["where"] == "atlas" or ui.steers(run_id)
+    if mine and st.button("Train it again", icon=":material/replay:"):
         with ui.refusals():
             ui.lab().admit(card["run"])  # before anything is lost
             ui.lab().forget(run_id)
             ui.lab().store.delete(run_id)
             ui.lab().submit(card["run"])
             st.switch_page("pages/1_Live.py", query_params={"run": run_id})
-    if card["where"] == "cache":
+    if card["where"] == "cache" and mine:
         with st.popover("Delete", icon=":material/delete:"):
             st.write("The record and its checkpoint are removed from this machine for good.")
             if st.button("Delete it", type="primary"):
@@ -91,10 +92,5 @@ if record is not None:
     log = pa.table({"step": record.steps, **record.history})
     st.markdown(f"**Log**: {len(record.steps):,} rows of the metrics of every logged step")
     st.dataframe(log, height=260, hide_index=True)
-    with st.container(horizontal=True):
-        st.download_button("Log as CSV", lambda: ui.csv(log), f"{run_id}.csv", "text/csv", icon=":material/download:")
-        st.download_button(
-            "Settings and numbers as JSON",
-            json.dumps({"run": asdict(record.run), "provenance": record.provenance, "summary": record.summary}),
-            f"{run_id}.json", "application/json", icon=":material/download:",
-        )  # fmt: skip
+    st.markdown("**Take it along**")
+    ui.take_along(record)

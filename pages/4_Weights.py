@@ -1,5 +1,7 @@
 """Inside the neurons: every weight row is one cosine (figures 2 and 3 of the paper)."""
 
+from functools import lru_cache
+
 import streamlit as st
 
 from modadd import rows, ui
@@ -18,6 +20,8 @@ st.markdown(
 record = ui.choose_run(p, presets_at(p))
 run = record.run
 left, right = st.columns(2)
+ui.links.carry("neurons", "typed_neurons", ui.links.words())
+ui.links.carry("sort", "rows_by", ui.links.one_of(rows.SORTS))
 typed = left.text_input(
     "Neurons", key="typed_neurons", placeholder="20, one a frequency in turn; or numbers such as 0, 5, 17-25"
 )
@@ -41,12 +45,18 @@ def inspect_row():
         st.session_state["inspected"] = int(picked[0]["y"])
 
 
+@lru_cache(maxsize=4)
+def seen(step: int) -> dict:
+    """The coefficients of these neurons at the step."""
+    return rows.coefficients(rows.frame_for(record, step, neurons.tolist())[0], neurons)
+
+
 def body(step: int):
     """Everything that moves with the step."""
-    frame, at = rows.frame_for(record, step, neurons.tolist())
+    at = rows.frame_for(record, step, neurons.tolist())[1]
     if at != step:
         st.caption(f"This record holds the rows of these neurons at some steps only: shown is step {at:,}.")
-    coef = rows.coefficients(frame, neurons)
+    coef = seen(step)
     best = {layer: [rows.best_cosine(row) for row in coef[layer]] for layer in rows.LAYERS}
     agree = sum(a["k"] == b["k"] for a, b in zip(*best.values(), strict=True))
 
@@ -57,7 +67,7 @@ def body(step: int):
                 f"{layer.capitalize()} layer",
                 "A row is a neuron, a column a Fourier mode. Look for one bright cos/sin pair a row, at the same place "
                 "in both layers." + (" Click a row to inspect its neuron below." if layer == "input" else ""),
-                weights.modes(coef, neurons, layer),
+                lambda at, layer=layer: weights.modes(seen(at), neurons, layer),
                 f"modes-{layer}",
                 lambda layer=layer: weights.modes_table(coef, neurons, layer),
                 f"Fourier coefficients of {len(neurons)} neurons, {layer} layer",
@@ -65,7 +75,9 @@ def body(step: int):
             )
 
     st.subheader("How good is a single cosine?")
-    if run.optimizer == "adamw":
+    if run.preset == "imported":
+        st.markdown("How this network was trained is not in its weights: only its cosines are judged here.")
+    elif run.optimizer == "adamw" and at:
         st.markdown(
             f"AdamW moves every weight at about the same pace: by step {at:,} no further than about "
             f"learning rate × steps = {run.lr * at:.3g}. Flat tops near that height are the optimiser's mark, "
@@ -75,13 +87,16 @@ def body(step: int):
     fitted = st.multiselect("Neurons to fit", neurons.tolist(), spread, max_selections=3)
     for number, neuron in enumerate(fitted):
         for column, layer in zip(st.columns(2), rows.LAYERS, strict=True):
-            fit = best[layer][neurons.tolist().index(neuron)]
+            place = neurons.tolist().index(neuron)
+            fit = best[layer][place]
             with column:
                 ui.show(
                     f"Neuron {neuron}, {layer}: k = {fit['k']}, R² = {ui.number(fit['r2'], '.3f')}",
                     "Dots: the weights. Dashed: the one cosine nearest to them. R² = 1 is a perfect cosine; what is "
                     "missing sits in harmonics, or training is not done.",
-                    weights.cosine_fit(fit, layer),
+                    lambda at, place=place, layer=layer: weights.cosine_fit(
+                        rows.best_cosine(seen(at)[layer][place]), layer
+                    ),
                     f"fit-{layer}-{number}",
                     lambda fit=fit: weights.fit_table(fit),
                     f"Weights of neuron {neuron}, {layer} layer, and their best cosine",
@@ -92,14 +107,19 @@ def body(step: int):
 def inspector(step: int):
     """One neuron in full: its spectrum, and its weights around the circle of residues."""
     st.subheader("Neuron inspector")
+    ui.links.carry("neuron", "inspected", ui.links.whole(0, run.d_mlp - 1))
     if st.session_state.setdefault("inspected", int(neurons[0])) >= run.d_mlp:
         st.session_state["inspected"] = int(neurons[0])
     left, right = st.columns(2)
     neuron = left.number_input(
         f"Neuron (0 to {run.d_mlp - 1:,})", 0, run.d_mlp - 1, key="inspected", persist_state="session"
     )
-    frame, at = rows.frame_for(record, step, [neuron])
-    one = rows.coefficients(frame, rows.choose(frame, [neuron]))
+
+    def alone(step: int) -> dict:
+        frame = rows.frame_for(record, step, [neuron])[0]
+        return rows.coefficients(frame, rows.choose(frame, [neuron]))
+
+    (frame, at), one = rows.frame_for(record, step, [neuron]), alone(step)
     if not len(one["input"]):
         st.info(f"This record does not hold neuron {neuron}: it keeps {len(frame['theta_hat'])} spectra a frame.")
         return
@@ -109,7 +129,7 @@ def inspector(step: int):
     ui.show(
         f"Spectrum of neuron {neuron} at step {at:,}",
         "One tall pair of bars, both at the same k: the neuron has chosen. Several of similar height: it has not yet.",
-        weights.spectrum(one, 0),
+        lambda at: weights.spectrum(alone(at), 0),
         "spectrum",
         lambda: weights.spectrum_table(one, 0),
         f"Magnitude of every frequency in both layers of neuron {neuron}",
@@ -122,7 +142,7 @@ def inspector(step: int):
                 "Residue j stands at angle 2πkj/p; a positive weight pushes it outward, a negative one inward, more "
                 "weight makes it larger. At the neuron's own k the dots form one smooth bulge; at any other they "
                 "scatter.",
-                weights.circle(row, k, layer),
+                lambda at, layer=layer: weights.circle(rows.best_cosine(alone(at)[layer][0])["row"], k, layer),
                 f"circle-{layer}",
                 lambda row=row: weights.circle_table(row, k),
                 f"{layer.capitalize()} weights of neuron {neuron} around the circle of residues",

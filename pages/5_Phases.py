@@ -26,6 +26,11 @@ SAW = {
 }
 
 
+def phased(step: int):
+    """The frame nearest to the step that holds phases."""
+    return record.frame(step, holding="phi")
+
+
 def pick_dot():
     """A click on a dot names the neuron whose race is opened."""
     if dots := st.session_state["scatter"].selection.get("dot"):
@@ -37,15 +42,16 @@ def body(step: int):
     if (opened := st.session_state.pop("opened", None)) is not None:
         st.session_state["neuron"] = opened
         st.switch_page("pages/8_Lottery.py", query_params={"run": run.id, "p": str(p)})
-    frame = record.frame(step, holding="phi")
+    frame = phased(step)
     st.subheader("Twice the phase")
     left, right = st.columns([3, 2])
     with left:
         within(frame)
     with right:
-        race(step)
+        race()
     st.subheader("Phases that cancel")
     common = int(np.bincount(record.frames[-1]["frequency"]).argmax())
+    ui.links.carry("k", f"ring-{run.p}", ui.links.whole(1, run.K))
     k = st.number_input("Frequency k", 1, run.K, common, key=f"ring-{run.p}")
     across(frame, k)
     st.subheader("Magnitudes and numbers")
@@ -59,7 +65,7 @@ def within(frame):
         f"Mean cos D = {np.cos(D).mean():.3f}, |sin D| = {np.abs(np.sin(D)).mean():.3f}",
         "On the dashed line D = 2φ − ψ is 0 (both axes wrap around at 2π). Before training the dots fill the square: "
         "mean cos D = 0 and mean |sin D| = 2/π. Click a dot to open the race inside its neuron.",
-        neurons.phase_scatter(frame, run.K, st.session_state.get("raced"), height=380, pick=True),
+        lambda at: neurons.phase_scatter(phased(at), run.K, st.session_state.get("raced"), height=380, pick=True),
         "scatter",
         lambda: phases.scatter_table(frame),
         f"Output phase against twice the input phase of {held} neurons",
@@ -67,7 +73,7 @@ def within(frame):
     )
 
 
-def race(step: int):
+def race():
     """The race inside one neuron, beside the dots."""
     st.session_state["raced"] = min(st.session_state.get("raced", 0), run.d_mlp - 1)
     neuron = st.number_input(f"Race of neuron (0 to {run.d_mlp - 1:,})", 0, run.d_mlp - 1, key="raced")
@@ -80,10 +86,10 @@ def race(step: int):
     for key, title, look_for, chart in (
         ("magnitude", f"Neuron {neuron}: k = {neurons.winner(seen)} wins",
          "Output magnitude β_k of every frequency; the one that leads the input layer at the end in red.",
-         neurons.race_magnitude(seen, "output", log_steps, step)),
+         lambda at: neurons.race_magnitude(seen, "output", log_steps, at)),
         ("misalignment", "Who was aligned when",
          "|D_k| in units of π: aligned frequencies grow, growing ones align faster.",
-         neurons.race_misalignment(seen, log_steps, step)),
+         lambda at: neurons.race_misalignment(seen, log_steps, at)),
     ):  # fmt: skip
         ui.show(title, look_for, chart, f"race-{key}", lambda: phases.race_table(seen),
                 f"Output {key} of all frequencies of neuron {neuron} by step")  # fmt: skip
@@ -104,7 +110,7 @@ def across(frame, k: int):
             ui.show(
                 f"n = {n}: {ui.number(length if count else None, '.3f')}",
                 f"{'below' if length < chance else 'above'} chance" if count else "no neuron here",
-                phases.ring(frame, k, n),
+                lambda at, n=n: phases.ring(phased(at), k, n),
                 f"ring-{n}",
                 lambda n=n: phases.ring_table(frame, k, n),
                 f"{n} times the input phase of the neurons of frequency {k}",
@@ -115,7 +121,7 @@ def across(frame, k: int):
         f"{below:.0%} of all means are below chance",
         "Dashed: random phases. Dots far below it mean phases more even than chance, dots around it mean no worse than "
         "chance, which is enough: the sum cancels as 1/√N. Only dots far above it would refute the theory.",
-        phases.evenness(table, run.K, k),
+        lambda at: phases.evenness(phases.evenness_table(phased(at), run.K), run.K, k),
         "evenness",
         lambda: table,
         "Length of the mean of exp(i n phi) of every frequency for n from 1 to 4, against chance",
@@ -132,7 +138,7 @@ def magnitudes(frame, k: int):
             "The theory takes all magnitudes as equal. A slim waist supports that; the coefficient of variation says "
             f"how far it is off (within a frequency: input {phases.variation_within(frame, 'alpha'):.2f}, output "
             f"{phases.variation_within(frame, 'beta'):.2f}). Dot: median, bar: quartiles.",
-            phases.violins(frame),
+            lambda at: phases.violins(phased(at)),
             "violins",
             lambda: phases.scatter_table(frame),
             "Distribution of the input and output magnitudes of the neurons",
@@ -144,7 +150,7 @@ def magnitudes(frame, k: int):
             "Dashed: the mean; ± is the standard deviation, which would be about "
             f"{np.sqrt(mean * (1 - 1 / run.K)):.1f} if every neuron drew its frequency at random. A missing bar is a "
             "frequency that nobody serves.",
-            phases.counts(frame, k),
+            lambda at: phases.counts(phased(at), k),
             "counts",
             lambda: phases.counts_table(frame),
             f"Neurons of each of the {run.K} frequencies, {mean:.1f} on average",

@@ -50,7 +50,9 @@ def body(step: int):
     first = votes.fit(frame["logits0"], run.p, zero, np.arange(run.p))
     fits = {f"x = 0, step {seen:,}": first}
     if net:
-        fits[f"all pairs, step {at:,}"] = first = fit_network(run.id, at, net)
+        every = votes.stride(*net.theta_MP.shape)
+        asked = "all pairs" if every == 1 else f"one pair in {every}"
+        fits[f"{asked}, step {at:,}"] = first = fit_network(run.id, at, net)
     elif kept := votes.fit_kept(record):
         fits[f"all pairs, step {record.frame_steps[-1]:,}"] = kept
     for name in dict.fromkeys(("x^2", surgery.NAMES[run.activation])):
@@ -63,6 +65,7 @@ def body(step: int):
 def row(frame, seen: int, net, at: int):
     """The votes for every sum with one x."""
     st.subheader("One row of the table of sums")
+    ui.links.carry("row", f"row-x-{run.p}", ui.links.whole(0, run.p - 1))
     x = st.number_input(f"x (0 to {run.p - 1})", 0, run.p - 1, 0, key=f"row-x-{run.p}", disabled=not net)
     if not net:
         st.info("This record holds no weights, only its votes for x = 0. Train the run here to ask it every other sum.")
@@ -105,6 +108,8 @@ def pair(frame, net, at: int, scale: float):
     """The votes for one sum, and which frequency cast them."""
     st.subheader("Any one sum")
     left, right = st.columns(2)
+    for name in "xy":
+        ui.links.carry(name, f"pair-{name}-{run.id}", ui.links.whole(0, run.p - 1))
     x = left.number_input("x", 0, run.p - 1, min(3, run.p - 1) if net else 0, key=f"pair-x-{run.id}", disabled=not net)
     y = right.number_input("y", 0, run.p - 1, min(7, run.p - 1), key=f"pair-y-{run.id}")
     votes_KP = surgery.votes(net, x, y) if net else None

@@ -53,6 +53,7 @@ def operating_table(run, at: int, net: surgery.Network):
     operations: list = st.session_state.setdefault(f"operations-{run.id}", [])
     left, right = st.columns([2, 3])
     with left:
+        ui.links.carry("operation", "operation", ui.links.one_of(surgery.OPERATIONS))
         name = st.selectbox("Operation", list(surgery.OPERATIONS), key="operation")
         value = ask_value(name, run.K)
         with st.container(horizontal=True):

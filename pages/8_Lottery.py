@@ -40,6 +40,7 @@ def placed_bets(run_id: str, finish: float, _record):
 def body(step: int):
     """Everything that moves with the step."""
     st.header("The race inside one neuron")
+    ui.links.carry("neuron", "neuron", ui.links.whole(0, run.d_mlp - 1))
     if st.session_state.setdefault("neuron", lottery.upset(record)) >= run.d_mlp:
         st.session_state["neuron"] = 0
     left, right = st.columns([2, 1], vertical_alignment="bottom")
@@ -71,7 +72,7 @@ def race(neuron: int, seen: dict, how: str, step: int, log: bool):
             ui.show(
                 title,
                 LOOK_FOR[what],
-                figures.race(seen, what, winner, step, log_steps, log),
+                lambda at, what=what: figures.race(seen, what, winner, at, log_steps, log),
                 f"race-{what}",
                 lambda what=what: figures.race_table(seen, what),
                 f"{title} of all {run.K} frequencies of neuron {neuron} by step",
@@ -111,7 +112,7 @@ def bets(step: int):
         "Hits over training",
         "A bet is scored against the frequency that leads at each step. Magnitude is right by definition at step 0 "
         "and loses as others overtake; drive and race gain. The dashed level is a blind guess.",
-        figures.hit_rates(hits, 1 / run.K, step, log_steps),
+        lambda at: figures.hit_rates(hits, 1 / run.K, at, log_steps),
         "hits",
         lambda: hits,
         "Share of neurons each rule foretold right, against the largest frequency at each step",

@@ -49,6 +49,7 @@ def body(step: int):
     st.header("One neuron")
     M = path["alpha_SM"].shape[1]
     telling = int(np.abs(np.abs(path["D_SM"][0]) - 2.4).argmin())  # one that has a way to go
+    ui.links.carry("neuron", f"flow-neuron-{run.id}", ui.links.whole(0, M - 1))
     neuron = st.number_input(f"Neuron (0 to {M - 1})", 0, M - 1, telling, key=f"flow-neuron-{run.id}")
     now = path["D_SM"][path["step_S"] <= step][-1, neuron]
     st.markdown(
@@ -62,7 +63,7 @@ def body(step: int):
     ), strict=True):  # fmt: skip
         with column:
             ui.show(title, ("Dots: training. Lines: the flow. " if foretold else "") + look_for,
-                    figures.trajectories(path, neuron, what, step, log_steps), f"flow-{what}",
+                    lambda at, what=what: figures.trajectories(path, neuron, what, at, log_steps), f"flow-{what}",
                     lambda what=what: figures.curves_table(path, neuron, what),
                     f"{what} of neuron {neuron} in training and by the flow")  # fmt: skip
     if foretold:
@@ -74,7 +75,7 @@ def body(step: int):
             "Phase portrait of (D, β)",
             "Paths of 40 neurons up to the step in view, over the number of steps that each place needs to align. All "
             "run to the middle; those near ±π sink first, and linger.",
-            figures.portrait(path, step, foretold["basin"]),
+            lambda at: figures.portrait(path, at, foretold["basin"]),
             "portrait",
             lambda: figures.portrait_table(path, step),
             "Phase portrait of misalignment and output magnitude",
@@ -89,7 +90,7 @@ def errors(neuron: int, step: int):
         f"Training minus flow, neuron {neuron}",
         "α and β in per cent, D in hundredths of a radian. Jitter of ±0.05 % is the rounding of the record; a drift is "
         "physics: the loss is no longer flat, or, under ReLU, harmonics.",
-        figures.errors(path, neuron, step, log_steps),
+        lambda at: figures.errors(path, neuron, at, log_steps),
         "flow-errors",
         lambda: figures.errors_table(path, neuron),
         f"Training minus flow for neuron {neuron}",
@@ -134,19 +135,27 @@ def preservation(step: int):
         "Under x² every row keeps its one pair of Fourier modes. ReLU is no polynomial: it spills into odd multiples "
         "3k, 5k of the input and into 2k, 3k of the output, about as $r^{-2}$, one ninth and one twenty-fifth."
     )
+    ui.links.carry("layer", "flow-layer", ui.links.one_of(("input", "output")))
     layer = st.segmented_control("Layer", ["input", "output"], default="input", required=True, key="flow-layer")
     name, held = ("theta_hat" if layer == "input" else "xi_hat"), record.series("theta_hat")[0]
     if not len(held):
         st.info("This record keeps no spectra, so that harmonics cannot be drawn.")
         return
-    seen = held[held <= step][-1] if (held <= step).any() else held[0]
-    moments = {"At first": held[0], "Now": seen, "At the end": held[-1]}
-    for column, (when, at) in zip(st.columns(3), moments.items(), strict=True):
-        frame = record.frame(int(at), name)
+    last = record.frame(int(held[-1]), name)
+    chosen = neurons.round_robin(last["frequency"], len(last[name]))  # the same at all moments
+
+    def kept(at: int) -> int:
+        """The last step up to this one that keeps spectra."""
+        return int(held[held <= at][-1] if (held <= at).any() else held[0])
+
+    moments = {"At first": lambda at: int(held[0]), "Now": kept, "At the end": lambda at: int(held[-1])}
+    for column, (when, moment) in zip(st.columns(3), moments.items(), strict=True):
+        at, frame = moment(step), record.frame(moment(step), name)
         with column:
             ui.show(
                 f"{when}: step {at:,}", f"{layer.capitalize()} layer: one pair a row if single.",
-                neurons.spectra(frame, layer), f"kept-{when.lower()}",
+                lambda at, moment=moment: neurons.spectra(record.frame(moment(at), name), layer, chosen),
+                f"kept-{when.lower()}",
                 lambda frame=frame: table(**{f"mode{i}": column for i, column in enumerate(frame[name].T)}),
                 f"Spectra of the {layer} layer at step {at}",
             )  # fmt: skip
@@ -155,7 +164,7 @@ def preservation(step: int):
         "Leakage into harmonics",
         "Mean over neurons; what is below 1e-6 is rounding and left out. At the last frame: "
         + ", ".join(f"{where} {n}k {values[-1]:.2g}" for (where, n), (_, values) in leak.items()) + ".",
-        figures.leakage(leak, step, log_steps),
+        lambda at: figures.leakage(leak, at, log_steps),
         "leakage",
         lambda: figures.leakage_table(leak),
         "Leakage into harmonics over training",

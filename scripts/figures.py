@@ -2,9 +2,11 @@
 
     python scripts/figures.py --p 23 --out results
     python scripts/figures.py --p 23 --out results --verify
+    python scripts/figures.py --p 113 --models transformer --format pdf
 
-Records come from the cache, else from the atlas; nothing is trained here.  What cannot be drawn is listed
-with the reason, and the exit status is 1.
+Records come from the cache, else from the atlas; nothing is trained here.  Files of the MLP lie in the folder of
+their modulus; each finished transformer of that modulus gets a folder in it, named after its run.  What cannot
+be drawn is listed with the reason, and the exit status is 1.
 """
 
 import sys
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modadd import cli, published, store
+from modadd.runs import Model
 
 
 @dataclass(kw_only=True)
@@ -23,9 +26,12 @@ class Flags:
     out: Path = Path("results")
     """Folder that gets one folder a modulus."""
     format: list[published.Format] = field(default_factory=lambda: ["png"])
-    """Formats of the figures."""
+    """Formats of the figures: png, pdf, svg."""
+    models: list[Model] = field(default_factory=list)
+    """Networks to draw: mlp, transformer, pre-ln (the other tasks).  By default the MLP and every transformer that
+    is there; a network that is named must be there."""
     seed: int = 42
-    """Seed of the runs."""
+    """Seed of the MLP's runs; transformers are drawn with any seed."""
     verify: bool = False
     """Draw nothing; list what is missing in the folder, exit 1 if anything is."""
     atlas: Path = store.ATLAS
@@ -40,7 +46,7 @@ def main(flags: Flags):
     with cli.one_sentence():
         shelf, results = store.Store(flags.cache, flags.atlas), []
         for p in cli.moduli(flags.p, flags.all):
-            results.append(published.publish(p, shelf, flags.out, flags.format, flags.seed, flags.verify))
+            results.append(published.publish(p, shelf, flags.out, flags.format, flags.seed, flags.verify, flags.models))
             cli.say(published.told(results[-1]))
         if flags.json:
             cli.print_json({"moduli": results, "missing": sum(len(r["missing"]) for r in results)})

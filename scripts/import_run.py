@@ -1,9 +1,11 @@
-"""Import a network trained elsewhere into the cache: one checkpoint, or a folder of them.
+"""Import a network trained elsewhere into the cache: one checkpoint, a folder of them, or a run that was taken along.
 
     python scripts/import_run.py runs/mine.safetensors --activation relu --last-step 5000
     python scripts/import_run.py results/models/p23 --frac-train 0.75 --weight-decay 2 --json
+    python scripts/import_run.py p023-standard-fd1222771d.zip
 
-Files are .safetensors or .pth; in a folder 0.pth, 200.pth ... final.pth are the frames at those steps.
+Files are .safetensors or .pth; in a folder 0.pth, 200.pth ... final.pth are the frames at those steps. A bundle
+(.zip) or a record (.safetensors) of the page Runs is a whole run, which needs no flags.
 """
 
 from dataclasses import dataclass, field, fields
@@ -12,15 +14,16 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from modadd import cli, importing, store
+from modadd import bundle, cli, importing, store
 from modadd.checkpoint import Orientation
+from modadd.record import Record
 from modadd.runs import Init, Optimizer, Run, Split
 
 
 @dataclass(kw_only=True)
 class Flags:
     path: Positional[Path]
-    """A .safetensors or .pth file, or a folder of them."""
+    """A .safetensors or .pth file, a folder of them, or the .zip of a run."""
     p: int | None = None
     """Modulus; read from the shapes by default."""
     orientation: Orientation = "by shape"
@@ -48,23 +51,31 @@ class Flags:
     """Print the numbers as one JSON object on stdout."""
 
 
+def measured(files: list[importing.File], flags: Flags) -> Record:
+    """The record of checkpoints, every one of them measured."""
+    found = importing.find(files, flags.p, flags.orientation, flags.last_step)
+    cli.say(importing.told(found))
+    settings = {f.name: getattr(flags, f.name) for f in fields(Run) if f.name != "p" and hasattr(flags, f.name)}
+    settings["activation"] = cli.PUBLISHED.get(flags.activation.lower(), flags.activation.lower())
+    with cli.progress() as bar:
+        task = bar.add_task("measuring", total=len(found.moments), rate="")
+        return importing.record(found, name_of(flags), lambda done: bar.update(task, completed=done), **settings)
+
+
+def name_of(flags: Flags) -> str:
+    return flags.name or flags.path.resolve().name
+
+
 def main(flags: Flags):
     with cli.one_sentence():
         files = importing.files_at(flags.path)
-        found = importing.find(files, flags.p, flags.orientation, flags.last_step)
-        cli.say(importing.told(found))
-        settings = {f.name: getattr(flags, f.name) for f in fields(Run) if f.name != "p" and hasattr(flags, f.name)}
-        settings["activation"] = cli.PUBLISHED.get(flags.activation.lower(), flags.activation.lower())
-        with cli.progress() as bar:
-            task = bar.add_task("measuring", total=len(found.moments), rate="")
-            record = importing.record(
-                found,
-                flags.name or flags.path.resolve().name,
-                lambda done: bar.update(task, completed=done),
-                **settings,
-            )
+        record = importing.whole_run(files)
         shelf = store.Store(flags.cache)
-        shelf.put(record)
+        if record is not None:
+            record = bundle.keep(record, shelf, name_of(flags))
+            cli.say([bundle.told(record)])
+        else:
+            shelf.put(record := measured(files, flags))
         shelf.close()
         if flags.json:
             cli.print_json(record.summary)

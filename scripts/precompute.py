@@ -42,7 +42,7 @@ class Flags:
     precision: Literal["auto", "fp32", "tf32"] = "auto"
     """auto is fp32, but above p = 71 tf32 where the device is a GPU."""
     devices: list[str] = field(default_factory=lambda: ["auto"])
-    """auto (every GPU, else the CPU), cpu, cuda, cuda:N; several share the work."""
+    """auto (every GPU, else the CPU), cpu, cuda, cuda:N; several share one queue of runs."""
     workers: int | None = None
     """Runs at a time on each device: 1 a GPU, and on the CPU 1 a core if memory allows, which share the cores."""
     checkpoint_seconds: float = pool.CHECKPOINT_SECONDS
@@ -52,7 +52,7 @@ class Flags:
     atlas: Path | None = None
     """Also write one compact file a modulus into this folder; with --verify, check that folder, not the cache."""
     figures: Path | None = None
-    """Also draw every published figure and table into this folder, of the first seed."""
+    """Also draw every published figure and table into this folder, of the first seed, and verify what was trained."""
     dry_run: bool = False
     """Say what the missing runs cost, by modulus, and stop."""
     verify: bool = False
@@ -188,7 +188,7 @@ def write_atlas(runs: list[Run], flags: Flags, shelf: store.Store) -> Iterator[s
                     records.pop(name, None)
                 records[record.run.id] = store.squeeze(record, store.atlas_limit(p))
         file = store.write_atlas(flags.atlas, p, [records[i] for i in sorted(records)])
-        yield f"{file}: {len(records)} records, {file.stat().st_size / 1e6:.2f} MB"
+        yield f"{file}: {cli.count(len(records), 'record')}, {file.stat().st_size / 1e6:.2f} MB"
     there.close()
     yield f"{atlas.write_table(flags.atlas)}: what their cards lack"
 
@@ -225,7 +225,7 @@ def on_cluster(flags: Flags) -> dict:
         raise ValueError("--devices, --verify, --atlas and --figures are for this machine: give them without --slurm")
     shelf, folder = store.Store(flags.cache), flags.jobs or flags.cache / "slurm"
     report = {"collected": cluster.collect(folder, shelf)}
-    cli.say([f"{len(report['collected'])} records collected from {folder}"])
+    cli.say([f"{cli.count(len(report['collected']), 'record')} collected from {folder}"])
     if flags.status:
         tasks = cluster.status(folder)
         cli.say(cluster.told(tasks))
@@ -238,7 +238,8 @@ def on_cluster(flags: Flags) -> dict:
         sent = cluster.submit(
             lacking, shelf, folder, flags.minutes, flags.partition, flags.gpus, flags.cpus, flags.workers
         )
-    cli.say([f"{len(runs)} runs wanted, {len(lacking)} to train, {sum(map(len, sent.values()))} sent to Slurm now",
+    now = sum(map(len, sent.values()))
+    cli.say([f"{cli.count(len(runs), 'run')} wanted, {len(lacking)} to train, {now} sent to Slurm now",
              *(f"{job}  {', '.join(ids)}" for job, ids in sent.items())])  # fmt: skip
     return report | {"wanted": len(runs), "missing": [run.id for run in lacking], "sent": sent}
 
@@ -269,8 +270,8 @@ def main(flags: Flags):
                       "workers": workers, "seconds": seconds, "disk_bytes": disk, "moduli": rows}  # fmt: skip
             if flags.dry_run:
                 show(rows)
-            cli.say([f"{len(runs)} runs wanted, {len(lacking)} to train: about {seconds / 60:,.1f} minutes and "
-                     f"{disk / 1e6:,.0f} MB with {workers} workers on {', '.join(where)}"])  # fmt: skip
+            cli.say([f"{cli.count(len(runs), 'run')} wanted, {len(lacking)} to train: {cli.duration(seconds)} and "
+                     f"{disk / 1e6:,.0f} MB with {cli.count(workers, 'worker')} on {', '.join(where)}"])  # fmt: skip
             if not flags.dry_run:
                 if lacking:
                     failures, report["trained"] = train(lacking, flags, where, workers)

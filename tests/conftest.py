@@ -1,9 +1,12 @@
 """What the tests share: tolerances with names, a small run, a store, and the plain reading of the network."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from browser import browser, server, tab  # noqa: F401  fixtures of all tests in a browser
 from hypothesis import settings
 
 from modadd.model import FUNCTIONS, logits
@@ -24,6 +27,35 @@ SMALL_SGD = Run(
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.load_profile("quick")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--faults", metavar="FILE", help="append a line of JSON to FILE for every fault that was tried")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "fault: tries a fault or an attack that docs/faults.md tells of")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tried" in item.fixturenames:
+            item.add_marker("fault")
+
+
+@pytest.fixture
+def tried(request):
+    """tried(fault, cases, result, lost=0): called at the end of a test, makes a line of docs/faults.md.
+
+    `lost` counts the finished Records that cannot be had any more."""
+
+    def tell(fault: str, cases: int, result: str, lost: int = 0):
+        assert lost == 0
+        if file := request.config.getoption("--faults"):
+            with open(file, "a") as lines:
+                lines.write(json.dumps({"fault": fault, "cases": cases, "result": result, "lost": lost}) + "\n")
+
+    return tell
 
 
 @pytest.fixture(scope="session", autouse=True)

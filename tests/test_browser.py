@@ -1,90 +1,17 @@
 """The real server in a real browser: train, watch the chart move, pause, reload, resume, open the stored run."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
+from browser import drawing, in_a_browser, progress
 
 from modadd.runs import preset
+from modadd.store import Store, default_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    # A browser, a server and a training run share two cores here: a click may come too late.
-    pytest.mark.flaky(reruns=2),
-]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of a server of our own, over an empty cache."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=out, stderr=out,
-            env=os.environ | {"MODADD_CACHE": str(tmp_path_factory.mktemp("cache"))},
-        )  # fmt: skip
-        for _ in range(120):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
-        process.wait(20)
-    ours = [line for line in log.read_text().splitlines() if re.search(r'File "[^"]*/(modadd|pages)/', line)]
-    assert not ours  # no traceback passed through the program
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--disable-background-networking",
-                "--disable-component-update",
-            ],
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def tab(browser):
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.set_default_timeout(60_000)
-    yield page
-    page.context.close()
-
-
-def progress(tab) -> int:
-    """The step that the page names."""
-    text = tab.get_by_test_id("stProgress").first.inner_text()
-    return int(re.search(r"tep ([\d,]+)", text).group(1).replace(",", ""))
-
-
-def drawing(tab, key: str) -> str:
-    """What a chart looks like now."""
-    return tab.locator(f".st-key-chart-{key} svg.marks").first.inner_html()
+pytestmark = in_a_browser
 
 
 def type_number(tab, label: str, value: int):
@@ -146,7 +73,7 @@ def test_overview_of_23_is_drawn_within_three_seconds(server, browser):
         tab = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
         clock = time.perf_counter()
         tab.goto(f"{server}/Overview?p=23")
-        tab.locator(".st-key-chart-logits-grokking svg.marks").wait_for()
+        tab.locator(".st-key-chart-logits-grokking .marks").wait_for()
         seconds = time.perf_counter() - clock
         tab.context.close()
         return seconds
@@ -155,44 +82,107 @@ def test_overview_of_23_is_drawn_within_three_seconds(server, browser):
     assert min(visit() for _ in range(3)) < 3
 
 
-def step_in_view(tab) -> str:
-    return tab.locator(".st-key-step input[type=range]").get_attribute("aria-valuetext")
+PICTURE = """key => {
+    const chart = document.querySelector(`.st-key-chart-${key} .marks`)
+    return chart === null ? '' : chart.tagName === 'CANVAS' ? chart.toDataURL() : chart.innerHTML
+}"""
+COUNT = """key => {
+    const pictures = window.pictures = new Set()
+    const look = () => {
+        const chart = document.querySelector(`.st-key-chart-${key} canvas.marks`)
+        const dots = chart.getContext('2d').getImageData(0, 0, chart.width, chart.height).data
+        pictures.add(new Uint32Array(dots.buffer).reduce((sum, dot) => Math.imul(sum, 31) + dot | 0, 7))
+        requestAnimationFrame(look)
+    }
+    look()
+}"""
+DOT = """neuron => {
+    const call = new CustomEvent('film')
+    Object.defineProperty(call, 'vega', {set(vega) {
+        const view = vega.view(), chart = view.container()
+        if (!chart.closest('.st-key-chart-scatter')) return
+        const find = item => item.datum?.neuron === neuron && item.mark?.marktype === 'symbol' ? item
+            : (item.items ?? []).map(find).find(Boolean)
+        const dot = find(view.scenegraph().root), box = chart.querySelector('.marks').getBoundingClientRect()
+        const [left, top] = view.origin()
+        window.dot = [box.left + left + dot.x, box.top + top + dot.y]
+    }})
+    window.dispatchEvent(call)
+}"""
+
+
+def wait_for_step(tab, step: str):
+    tab.locator(f".st-key-step input[aria-valuetext='{step}']").wait_for(state="attached")
 
 
 def test_playing_moves_the_step_and_every_chart(server, tab):
+    play = tab.locator(".st-key-step-play").get_by_role("button", name="Play")
+    charts = ("scatter", "ring-1", "violins", "counts", "evenness")
     tab.goto(f"{server}/Phases?p=23")
-    tab.locator(".st-key-chart-scatter svg.marks").wait_for()
+    wait_for_step(tab, "5,000")
+    for key in charts:
+        tab.locator(f".st-key-chart-{key} .marks").wait_for()
     tab.get_by_role("button", name="Start", exact=True).click()
-    tab.locator(".st-key-step input[aria-valuetext='0']").wait_for(state="attached")
-    tab.locator(".st-key-step-play").get_by_role("button", name="Play").wait_for()
-    before = {key: drawing(tab, key) for key in ("scatter", "ring-1", "violins", "counts", "evenness")}
-    tab.locator(".st-key-step-play").get_by_role("button", name="Play").click()
-    tab.wait_for_function(
-        "!['0', '1', '2'].includes(document.querySelector('.st-key-step input[type=range]').ariaValueText)"
-    )
-    tab.locator(".st-key-step input[aria-valuetext='5,000']").wait_for(state="attached")  # the film ends by itself
-    tab.locator(".st-key-step-play").get_by_role("button", name="Play").wait_for()
+    wait_for_step(tab, "0")
+    play.wait_for()
+    before = {key: tab.evaluate(PICTURE, key) for key in charts}
+    tab.evaluate(COUNT, "scatter")
+    play.click()
+    wait_for_step(tab, "5,000")  # the film ends by itself
+    play.wait_for()
     for key, was in before.items():
-        tab.wait_for_function(
-            "([key, was]) => document.querySelector(`.st-key-chart-${key} svg.marks`).innerHTML !== was", arg=[key, was]
-        )
-    assert step_in_view(tab) == "5,000"
+        tab.wait_for_function(f"([key, was]) => !['', was].includes(({PICTURE})(key))", arg=[key, was])
+    frames = len(ui_steps("standard"))
+    assert frames / 4 < tab.evaluate("window.pictures.size") <= 2 * frames  # a slow machine leaves some out
+
+
+def test_keys_play_and_step_unless_one_writes(server, tab):
+    tab.goto(f"{server}/Lottery?p=23")
+    steps = [f"{step:,}" for step in ui_steps("quad_random")]
+    wait_for_step(tab, steps[-1])
+    tab.locator(".player-line").wait_for()
+    tab.keyboard.press("ArrowLeft")
+    wait_for_step(tab, steps[-2])
+    tab.keyboard.press("Home")
+    wait_for_step(tab, steps[0])
+    tab.keyboard.press("ArrowRight")
+    wait_for_step(tab, steps[1])
+    tab.get_by_label("Neuron (0 to", exact=False).first.focus()
+    for key in ("Home", "Space", "ArrowLeft"):
+        tab.keyboard.press(key)
+    tab.locator("h1").click()
+    tab.get_by_role("button", name="Back", exact=True).click()  # nothing came of them, and the mouse leaves no focus
+    wait_for_step(tab, steps[0])
+    tab.keyboard.press("Space")
+    tab.locator(".st-key-step-play").get_by_role("button", name="Pause").wait_for()
+    tab.wait_for_function("/ [1-9]/.test(document.querySelector('.player-line').innerText)")
+    tab.keyboard.press("Space")
+    tab.locator(".st-key-step-play").get_by_role("button", name="Play").wait_for()
+    assert tab.locator(".st-key-step input[type=range]").get_attribute("aria-valuetext") != steps[0]
+    tab.keyboard.press("End")
+    wait_for_step(tab, steps[-1])
+
+
+def ui_steps(name: str) -> list[int]:
+    """The steps of the frames of a preset at p = 23."""
+    record = Store(default_folder()).get(preset(name, 23).id)
+    return list(record.frame_steps)
 
 
 def test_clicking_a_neuron_opens_its_race(server, tab):
     tab.goto(f"{server}/Phases?p=23")
-    dots = tab.locator(".st-key-chart-scatter svg.marks g.mark-symbol.role-mark path")
-    dots.first.wait_for(state="attached")
-    tab.wait_for_function("document.querySelectorAll('.st-key-chart-scatter g.mark-symbol path').length > 500")
-    dots.nth(200).click(force=True)
+    tab.locator(".st-key-chart-scatter .marks").wait_for()
+    tab.evaluate(DOT, 200)
+    tab.wait_for_function("window.dot")
+    tab.mouse.click(*tab.evaluate("window.dot"))
     tab.wait_for_url("**/Lottery?*run=p023-standard-*")
     tab.get_by_text(re.compile(r"Neuron \d+ ends on")).wait_for()
-    tab.locator(".st-key-chart-race-alpha svg.marks").wait_for()
+    tab.locator(".st-key-chart-race-alpha .marks").wait_for()
 
 
 def test_a_chart_is_saved_as_svg(server, tab):
     tab.goto(f"{server}/Weights?p=23")
-    tab.locator(".st-key-chart-spectrum svg.marks").wait_for()
+    tab.locator(".st-key-chart-spectrum .marks").wait_for()
     tab.locator(".st-key-save-spectrum").get_by_role("button", name="Save").click()
     with tab.expect_download() as waiting:
         tab.get_by_role("button", name="Chart as SVG").click()
@@ -200,21 +190,3 @@ def test_a_chart_is_saved_as_svg(server, tab):
     assert waiting.value.suggested_filename == "spectrum.svg"
     assert saved.startswith("<svg")
     assert saved.count("<path") > 22  # a bar for each layer and frequency
-
-
-@pytest.mark.parametrize("page", ["", *sorted(file.stem.partition("_")[2] for file in ROOT.glob("pages/*.py"))])
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_every_page_fits_its_window(server, browser, page, width, scheme):
-    tab = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-    tab.goto(f"{server}/{page}?p=23")
-    tab.locator("h1").wait_for()
-    tab.wait_for_timeout(1500)
-    overflow = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert overflow <= 1
-    assert tab.get_by_test_id("stException").count() == 0
-    if folder := os.environ.get("SCREENSHOTS"):
-        height = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-        tab.set_viewport_size({"width": width, "height": min(height + 50, 6000)})
-        tab.wait_for_timeout(1500)
-        tab.screenshot(path=f"{folder}/{page or 'Home'}-{width}-{scheme}.png")
-    tab.context.close()

@@ -1,14 +1,22 @@
-"""Every page at small, composite, middling and large p, with the atlas alone: it opens, and it answers at once."""
+"""Every page at small, composite, middling and large p, with the atlas alone: it opens, and it answers at once.
+
+And over each state a run can be in: training, missing, imported.
+"""
 
 import os
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import streamlit as st
+from conftest import SMALL, weights
 from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, errors
 
-from modadd import ui
+from modadd import importing, ui
+from modadd.lab import Job
 
 SERVER_SECONDS = 2.0  # of processor time that a page may take to answer, its libraries loaded
 LIBRARIES_SECONDS = 6.0  # no page takes longer only because torch and scipy load
@@ -25,11 +33,12 @@ def visit(tmp_path, monkeypatch):
     st.cache_resource.clear()
     st.cache_data.clear()
 
-    def open_page(page: str, p: int) -> tuple[AppTest, float]:
+    def open_page(page: str, p: int, **query) -> tuple[AppTest, float]:
         test = AppTest.from_file(str(ROOT / HOME), default_timeout=120)
         if page != HOME:
             test.switch_page(page)
-        test.query_params["p"] = str(p)
+        for name, value in ({"p": str(p)} | query).items():
+            test.query_params[name] = value
         clock = time.process_time()
         test.run()
         return test, time.process_time() - clock
@@ -57,3 +66,41 @@ def test_every_page_opens_at_once_at_every_size_of_p(visit, page, p):
 def test_every_page_is_listed_and_there():
     files = {f"pages/{name}" for name in os.listdir(ROOT / "pages") if name.endswith(".py")}
     assert files == {page for page in ui.PAGES if page != HOME}
+
+
+def training(record) -> str:
+    """SMALL as it is in mid-training."""
+    run = replace(SMALL, epochs=10**6)
+    job = Job(run, "cpu", "running", replace(record, run=run, provenance=record.provenance | {"stop_reason": None}))
+    ui.lab()._jobs[run.id] = job
+    return run.id
+
+
+def missing(record) -> str:
+    """Nothing at all."""
+    ui.lab().store.atlas = None
+    return ""
+
+
+def imported(record) -> str:
+    """The weights of SMALL alone, from a file that says no step."""
+    tensors = {name: np.ascontiguousarray(w) for name, w in zip(("theta", "xi"), weights(record), strict=True)}
+    found = importing.find([importing.File("net.safetensors", lambda: safetensors.numpy.save(tensors))])
+    ui.lab().store.put(brought := importing.record(found, "net.safetensors"))
+    return brought.run.id
+
+
+@pytest.mark.parametrize("state", [training, missing, imported])
+def test_every_page_opens_whatever_state_its_run_is_in(visit, record, state):
+    run_id = state(record)
+    try:
+        for page in ui.PAGES if state is missing else ui.lookup.WITH_A_RUN["mlp"]:
+            test, _ = visit(page, SMALL.p, **({"run": run_id} if run_id else {}))
+            assert not test.exception, (page, [error.message for error in test.exception])
+            assert not errors(test), (page, errors(test))
+            assert test.title, page
+            said = " ".join(text.value for text in (*test.markdown, *test.caption))
+            if state is imported:
+                assert not any(claim in said for claim in ("after 0 steps", "learning rate × steps")), page
+    finally:
+        ui.lab()._jobs.clear()  # the one above was never queued

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import finish
 from PIL import Image
 
-from modadd import preset
+from modadd import Run, preset, published
+from modadd.figures import paper, tasks_print, transformer_print
 from modadd.record import frame_steps
 from modadd.store import Store
 
@@ -101,16 +103,14 @@ def test_a_small_modulus_has_no_grokking_files(tmp_path):
         assert record.frame_steps[-1] in frame_steps(60)
         shelf.put(type(record)(run, *(getattr(record, n) for n in (
             "steps", "history", "frames", "frame_steps", "provenance"))))  # fmt: skip
+    result = published.publish(7, shelf, tmp_path, ("svg",))
     shelf.close()
-    status, result, stderr = figures(
-        "--p", 7, "--out", tmp_path, "--cache", tmp_path / "cache", "--format", "png", "svg", "pdf"
-    )
-    assert status == 0, stderr
+    assert result["missing"] == {}
     names = {file.name for file in (tmp_path / "p_007").iterdir()}
-    assert {f"p007_phase_relationship.{form}" for form in ("png", "svg", "pdf")} <= names
+    assert {"p007_phase_relationship.svg", "p007_metadata.json"} <= names
     assert not any("grokk" in name for name in names)
-    assert len(result["moduli"][0]["not_applicable"]) == 7 * 3 + 3
-    assert "grokking starts at p = 19" in stderr
+    assert len(result["not_applicable"]) == 7 + 3
+    assert any("grokking starts at p = 19" in line for line in published.told(result))
 
 
 def test_a_missing_run_is_named_with_its_remedy(tmp_path):
@@ -129,3 +129,77 @@ def test_a_bad_modulus_is_one_sentence(tmp_path, flags):
     assert result is None
     assert stderr.count("\n") == 1
     assert "Traceback" not in stderr
+
+
+# The transformers
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """A store with a brief transformer of each kind at p = 5."""
+    how = dict(p=5, d_model=6, d_mlp=24, heads=2, lr=1e-2, epochs=64)
+    runs = (
+        Run(model="transformer", frac_train=0.6, **how),
+        Run(model="pre-ln", activation="gelu", batch=8, frac_train=0.6, **how),
+    )
+    shelf = Store(tmp_path_factory.mktemp("networks"), None)
+    records = [finish(run) for run in runs]
+    for record in records:
+        shelf.put(record)
+    yield shelf, records
+    shelf.close()
+
+
+def test_a_transformer_gets_a_folder_with_every_published_name(networks, tmp_path):
+    shelf, (record, _) = networks
+    draw = lambda **how: published.publish(5, shelf, tmp_path, ("svg",), models=["transformer"], **how)  # noqa: E731
+    result, here = draw(), tmp_path / "p_005" / record.run.id
+    assert result["missing"] == result["not_kept"] == {}
+    assert {file.name for file in here.iterdir()} == {
+        "training_curves.svg", "embedding_fourier.svg", "neuron_logit_fourier.svg", "neuron_activations.svg",
+        "attention_patterns.svg", "logits_2d_fourier.svg",
+    }  # fmt: skip
+    assert result["expected"] == result["written"] == 6
+    assert draw(verify=True)["missing"] == {}
+    (here / "logits_2d_fourier.svg").unlink()
+    assert list(draw(verify=True)["missing"]) == [f"{record.run.id}/logits_2d_fourier.svg"]
+
+
+def test_another_network_gets_a_folder_of_its_own(networks, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "DPI", 40)
+    shelf, (_, record) = networks
+    result = published.publish(5, shelf, tmp_path, models=["pre-ln"])
+    assert result["missing"] == result["not_kept"] == {}
+    names = {file.stem for file in (tmp_path / "p_005" / record.run.id).iterdir()}
+    assert names == set(tasks_print.figures(record.run))
+    assert {"training", "error_map", "tables", "embedding_circuit_gallery", "attention"} <= names
+
+
+def test_a_figure_is_saved_in_every_format(networks, tmp_path):
+    _, (record, _) = networks
+    figure = transformer_print.embedding_fourier(record)
+    for form, begins in {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}.items():
+        paper.save(figure, tmp_path / f"figure.{form}")
+        assert (tmp_path / f"figure.{form}").read_bytes().startswith(begins)
+    assert len([*tmp_path.iterdir()]) == 3
+
+
+def test_what_a_record_does_not_keep_is_told_and_not_missing(networks, tmp_path):
+    _, (record, _) = networks
+    frames = tuple({n: a for n, a in f.items() if n not in ("maps", "attention")} for f in record.frames)
+    bare = Store(tmp_path / "cache", None)
+    bare.put(replace(record, frames=frames))
+    for verify in (False, True):
+        result = published.publish(5, bare, tmp_path, models=["transformer"], verify=verify)
+        assert result["missing"] == {}
+        assert set(result["not_kept"][record.run.id]) == {"neuron_activations", "attention_patterns"}
+        assert any("keeps no maps: train the run here to its end" in line for line in published.told(result))
+    bare.close()
+
+
+def test_a_transformer_that_is_asked_for_and_not_there_is_missing_with_its_remedy(networks, tmp_path):
+    shelf, _ = networks
+    result = published.publish(7, shelf, tmp_path, models=["transformer"])
+    assert "scripts/train.py --p 7 --preset transformer" in result["missing"]["transformer/"]
+    drawn = published.publish(7, shelf, tmp_path)  # not asked for, none is missed
+    assert not any("transformer" in name for name in drawn["missing"])

@@ -54,7 +54,7 @@ def test_the_atlas_is_drawn_with_its_stages(app):
     assert not errors(test)
     assert len(test.get("vega_lite_chart")) == 21
     assert f"{grokking.mirrored_share(preset('grokking', 23)):.1%}" in said(test)
-    assert len(test.get("popover")) == 11
+    assert len(test.main.get("popover")) == 11
 
 
 def test_without_a_record_it_offers_to_train(app):
@@ -115,12 +115,12 @@ def test_a_criterion_that_is_never_met_is_called_not_reached(app, grokked):
     test.slider(key="criterion").set_value(100).run()
     assert not test.exception
     assert "not reached" in said(test)
-    assert next(button for button in test.button if "End of stage II" in button.label).disabled
+    assert next(button for button in test.button if "Stage II ends" in button.label).disabled
 
 
 def test_buttons_jump_to_the_ends_of_the_stages(app, grokked):
     test = app(p="23")
-    test.button(key="jump-End of stage I").click().run()
+    test.button(key="step-Stage I ends").click().run()
     assert not test.exception
     assert test.session_state["step"] == grokking.nearest(grokked, measures.stages(grokked)[0])
 
@@ -198,5 +198,5 @@ def test_large_moduli_are_drawn_as_pictures():
     run = preset("grokking", 101)
     n = 101 * 51
     frame = {"correct": np.ones(n, bool), "probability": np.linspace(0, 1, n, dtype=np.float32)}
-    assert grokking.probability(frame, run).mark.type == "image"
-    assert grokking.panel(frame, run).mark.type == "image"
+    assert set(grokking.probability(frame, run).tables) == {"picture"}
+    assert "picture" in grokking.panel(frame, run).tables

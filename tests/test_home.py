@@ -51,7 +51,7 @@ def test_home_with_an_empty_cache_starts_one_network_for_all_visitors(app):
     assert not second.exception
     assert [job.run for job in ui.lab().jobs()] == [SMALL]
     ways = {link.proto.label for link in first.main.get("page_link")}
-    assert ways == {"Atlas", "Claims", "Introduction", "Grokking", "Live", "Sweeps", "Runs"}
+    assert ways == {"Atlas", "Claims", "Introduction", "Grokking", "Live", "Glossary", "Sweeps", "Runs"}
 
 
 def test_home_tells_of_the_finished_network_in_its_own_numbers(app):

@@ -9,28 +9,34 @@ import hashlib
 import io
 import json
 import os
+import re
 import string
 import sys
+import tempfile
 import tracemalloc
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import streamlit as st
-from conftest import SMALL
+import tyro
+from conftest import SMALL, weights
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
-from modadd import forks, seeds, sweep, ui
+from modadd import bundle, checkpoint, cli, exchange, forks, hosting, seeds, sweep, ui
 from modadd.record import SCHEMA, Record, read_card
 from modadd.runs import Run, preset
-from modadd.store import MAGIC, Damaged, Store, from_bytes, to_bytes, write_archive
+from modadd.store import ID, MAGIC, Damaged, Store, default_folder, from_bytes, to_bytes, write_archive
+from modadd.ui import links
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGER = 10  # times as many cases in the long form
+LONGER = 5  # times as many cases in the long form
 SENTENCE = 1000  # characters
 
 text = some.text(max_size=60)
@@ -97,6 +103,58 @@ def strange_arrays(arrays: dict):
     return some.builds(lambda new, lost: {k: v for k, v in arrays.items() if k not in lost} | new, changed, gone)
 
 
+def mutated(blob: bytes):
+    """These bytes, cut, with some changed, or with some put in."""
+
+    def change(how, at, piece):
+        at %= len(blob) + 1
+        return blob[:at] + {"cut": b"", "patch": piece + blob[at + len(piece) :], "insert": piece + blob[at:]}[how]
+
+    place = some.integers(0, len(blob)) | some.integers(0, 600) | some.integers(len(blob) - 600, len(blob))
+    return some.builds(
+        change, some.sampled_from(["cut", "patch", "insert"]), place, some.binary(min_size=1, max_size=20)
+    )
+
+
+def checkpoint_of(record) -> bytes:
+    theta, xi = weights(record)
+    return safetensors.numpy.save({"theta": np.ascontiguousarray(theta), "xi": np.ascontiguousarray(xi)})
+
+
+whole = links.whole(3, 199)
+flag = word | some.builds(
+    lambda name, value: f"--{name}={value}",
+    some.sampled_from([f.name.replace("_", "-") for f in fields(cli.RunFlags)]) | word, word | some.integers().map(str),
+)  # fmt: skip
+
+
+def runs_in_a_link(text: str):
+    known = links.several()(text)
+    assert len(known) <= links.LISTED
+    assert all(ID.fullmatch(word) for word in known)
+
+
+def limit_in_the_environment(text: str):
+    with mock.patch.dict(os.environ, {"MODADD_HOSTED_P": text}):
+        assert 1 <= hosting.limits().p <= hosting.MOST
+
+
+def cache_in_the_environment(home: Path, name: str):
+    """A store in a folder of this name is there and nowhere else."""
+    inside = Path(tempfile.mkdtemp(dir=home)) / "x" / name.replace("/", "|")[:60]
+    with mock.patch.dict(os.environ, {"MODADD_CACHE": str(inside), "HOME": str(home)}):
+        store = Store(default_folder(), None)
+    store.close()
+    assert store.folder.is_relative_to(home)
+    assert (store.folder / "cache.db").exists()
+
+
+def run_of_flags(given: list[str]):
+    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with quiet[0], quiet[1], contextlib.suppress(SystemExit):  # it leaves with a sentence on stderr
+        tyro.cli(cli.RunFlags, args=given).run()
+
+
 def sealed(arrays: dict) -> bytes:
     body = write_archive(arrays)
     return MAGIC + hashlib.sha256(body).digest() + body
@@ -142,14 +200,32 @@ def laws(kept, record):
         "from_bytes of strange arrays": (60, strange_arrays(arrays), lambda arrays: from_bytes(sealed(arrays))),
         "preset": (60, some.tuples(word, value), lambda pair: preset(*pair)),
         "plain": (200, word, lambda foreign: inert(ui.plain(foreign))),
-    }
+        "an address: whole": (80, word | some.integers().map(str), lambda text: whole(text) in range(3, 200) or 1 / 0),
+        "an address: one_of": (40, word, lambda text: links.one_of(("a", "b"))(text) in "ab" or 1 / 0),
+        "an address: several runs": (80, some.lists(run_id, max_size=20).map(",".join), runs_in_a_link),
+        "an address: words": (60, word, lambda text: links.words(9)(text).isprintable() or 1 / 0),
+        "an address: flag and text": (60, value, lambda value: links.flag(links.text_of(value) or "0")),
+        "an upload: a bundle": (60, mutated(bundle.write(record, with_figures=False)), bundle.read),
+        "an upload: a record": (100, mutated(exchange.to_safetensors(record)), bundle.read),
+        "an upload: a network": (100, mutated(checkpoint_of(record)), lambda it: checkpoint.read("x.safetensors", it)),
+        "an upload: any bytes": (
+            100, some.tuples(word.map(lambda name: name + ".zip") | word, some.binary(max_size=200)),
+            lambda file: bundle.read(file[1], file[0]) if bundle.is_bundle(*file) else checkpoint.read(*file),
+        ),
+        "the environment: a limit": (100, word | some.integers().map(str), limit_in_the_environment),
+        "the environment: a cache folder": (25, word, lambda name: cache_in_the_environment(kept.folder.parent, name)),
+        "flags of a script": (30, some.lists(flag, max_size=4), run_of_flags),
+    }  # fmt: skip
 
 
 NAMES = [
     *(f"store.{name}" for name in ("get", "where", "version", "mine", "shipped", "intact")),
     "Run.from_json of text", "Run.from_json of nearly a run", "a fork of anything", "sweep.axis", "sweep.Grid",
     "sweep.value", "seeds.parse", "read_card of bytes", "read_card of nearly a card", "from_bytes of damaged bytes",
-    "from_bytes of strange arrays", "preset", "plain",
+    "from_bytes of strange arrays", "preset", "plain", "an address: whole", "an address: one_of",
+    "an address: several runs", "an address: words", "an address: flag and text", "an upload: a bundle",
+    "an upload: a record", "an upload: a network", "an upload: any bytes", "the environment: a limit",
+    "the environment: a cache folder", "flags of a script",
 ]  # fmt: skip
 
 opened: list[str] | None = None
@@ -193,12 +269,23 @@ def test_whatever_comes_the_answer_is_a_result_or_a_sentence(laws, name):
     hold(throw, law, cases)
 
 
+def tell(tried, name: str, cases: int):
+    """For the table of faults."""
+    if name.startswith(("an upload", "from_bytes", "read_card")):
+        tried("hostile uploads and stored bytes: cut, patched, foreign, sealed anew", cases, "refused in one sentence")
+    elif name.startswith(("an address", "store.", "plain")):
+        tried("hostile text in addresses, ids and names", cases, "found nothing, or one sentence; shown without markup")
+    else:
+        tried("hostile settings, flags, environment variables", cases, "refused in one sentence")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NAMES)
-def test_and_so_it_is_when_it_comes_for_long(laws, name):
+def test_and_so_it_is_when_it_comes_for_long(laws, name, tried):
     cases, throw, law = laws[name]
     hold(throw, law, LONGER * cases)
+    tell(tried, name, LONGER * cases)
 
 
 def test_every_law_is_tried_in_two_thousand_cases_and_more(laws):
@@ -206,7 +293,7 @@ def test_every_law_is_tried_in_two_thousand_cases_and_more(laws):
     assert sum(cases for cases, _, _ in laws.values()) >= 2000
 
 
-def test_no_name_leads_out_of_the_cache(kept):
+def test_no_name_leads_out_of_the_cache(kept, tried):
     global opened
     home = str(kept.folder.parent)
 
@@ -223,13 +310,14 @@ def test_no_name_leads_out_of_the_cache(kept):
                     look(asked)
             outside = [
                 file for file in map(os.path.abspath, opened)
-                if not file.startswith((f"{home}/runs/", f"{home}/atlas/")) and not file.endswith(".py")
+                if not file.startswith((f"{home}/runs/", f"{home}/atlas/")) and not file.endswith((".py", ".pyc"))
             ]  # fmt: skip
         finally:
             opened = None
         assert not outside
 
     stays()
+    tried("ids that would lead out of the cache", 300, "no file outside was opened, made, renamed or removed")
 
 
 # -- sizes --------------------------------------------------------------------------------------
@@ -301,24 +389,28 @@ HOSTILE = {
     "null": "p023\0-standard",
     "emoji": "👩‍🔬" * 40 + "\u202e https://evil.example www.evil.example",
 }
-PARAMETERS = ("run", "neuron", "pair", "seeds", "decays", "vary", "step", "unknown")
+SAID = "\n".join(file.read_text() for folder in ("pages", "modadd/ui") for file in (ROOT / folder).glob("*.py"))
+PARAMETERS = sorted(
+    {"run", "runs", "neuron", "pair", "seeds", "decays", "vary", "step", "lock", "hide", "unknown"}
+    | set(re.findall(r'(?:carry|read)\("(\w+)"', SAID)) - {"p"}
+)
+ADDRESSES = 100  # cases of whole pages
 QUICK = [(page, [*HOSTILE][(i + j) % len(HOSTILE)]) for i, page in enumerate(ui.PAGES) for j in (0, 2)]
 EVERY = [(page, kind) for page in ui.PAGES for kind in HOSTILE]
 
 
 @pytest.fixture
 def visit(tmp_path, monkeypatch):
-    """Opens a page with one foreign text in every parameter of its address but, perhaps, p."""
+    """Opens a page with these parameters in its address."""
     monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
     st.cache_resource.clear()
 
-    def open_page(page: str, foreign: str, modulus: str) -> AppTest:
+    def open_page(page: str, **asked: str) -> AppTest:
         test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
         if page != "streamlit_app.py":
             test.switch_page(page)
-        for name in PARAMETERS:
-            test.query_params[name] = foreign
-        test.query_params["p"] = modulus
+        for name, said in asked.items():
+            test.query_params[name] = said
         return test.run()
 
     yield open_page
@@ -326,18 +418,24 @@ def visit(tmp_path, monkeypatch):
     st.cache_resource.clear()
 
 
+def unharmed(test: AppTest):
+    """A page without an error in the program, and without the markup of a foreign address."""
+    assert not test.exception, [error.message for error in test.exception]
+    shown = [
+        element.value
+        for part in ("markdown", "caption", "error", "warning", "info", "success", "title", "subheader", "header")
+        for element in getattr(test, part)
+    ]
+    for raw in ("<img", "<script", "[x](", "![y]", ":red[z]", "https://evil", "www.evil", "\0", "\u202e"):
+        assert raw not in " ".join(shown).replace("\\<", "").replace("\\[", ""), raw
+
+
 def bears(visit, page, kind):
+    """A page with one foreign text in every parameter of its address but, perhaps, p."""
     foreign = HOSTILE[kind]
     for modulus in (foreign, "7"):
-        test = visit(page, foreign, modulus)
-        assert not test.exception, [error.message for error in test.exception]
-        shown = [
-            element.value
-            for part in ("markdown", "caption", "error", "warning", "info", "success", "title", "subheader", "header")
-            for element in getattr(test, part)
-        ]
-        for raw in ("<img", "[x](", "![y]", ":red[z]", "https://evil", "www.evil", "\0", "\u202e"):
-            assert raw not in " ".join(shown).replace("\\<", "").replace("\\[", ""), (page, raw)
+        test = visit(page, **dict.fromkeys(PARAMETERS, foreign), p=modulus)
+        unharmed(test)
         if modulus == foreign:
             named = [element.value for element in test.error if "p must be odd" in element.value]
             assert named
@@ -354,3 +452,19 @@ def test_a_page_bears_a_foreign_address(visit, page, kind):
 @pytest.mark.parametrize(("page", "kind"), [case for case in EVERY if case not in QUICK])
 def test_every_page_bears_every_foreign_address(visit, page, kind):
     bears(visit, page, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_any_address_opens_a_page(visit, tried):
+    odd = word | run_id | some.integers().map(str) | some.lists(run_id, max_size=3).map(",".join)
+    likely = some.integers(-3, 300).map(str) | some.sampled_from(["0", "1", "sidebar,controls", "p,run", SMALL.id])
+
+    @settings(max_examples=ADDRESSES)
+    @given(some.sampled_from([*ui.PAGES]), some.dictionaries(some.sampled_from([*PARAMETERS, "p"]), odd | likely))
+    def opens(page, asked):
+        unharmed(visit(page, **{name: said for name, said in asked.items() if said.isprintable()}))
+
+    opens()
+    tried("pages opened with hostile addresses: every parameter, one text and all together",
+          ADDRESSES, "the page, with a sentence where it could not follow")  # fmt: skip

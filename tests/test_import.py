@@ -227,7 +227,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, protocol):
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, protocol, tried):
     trap, file = tmp_path / "sprung", io.BytesIO()
     torch.save(published() | {"bomb": Bomb(trap)}, file, pickle_protocol=protocol)
     torch.load(io.BytesIO(file.getvalue()), weights_only=False)
@@ -241,6 +241,7 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, protocol):
     for data in (pickle.dumps(Bomb(trap)), old.getvalue()):
         assert "1.pth is refused" in told(data)
     assert not trap.exists()
+    tried("code in a checkpoint that is imported, old and new formats", 3, "refused in one sentence, never run")
 
 
 def test_torch_itself_would_not_run_it_either(tmp_path, monkeypatch):
@@ -305,7 +306,7 @@ def test_files_cut_off_are_refused(end):
     assert told(pth(published())[:end])
 
 
-def test_any_damaged_byte_is_a_sentence_or_another_network():
+def test_any_damaged_byte_is_a_sentence_or_another_network(tried):
     rng = np.random.default_rng(3)
     for name, data in (("1.pth", pth(published())), ("1.safetensors", safe())):
         for _ in range(150):
@@ -314,6 +315,7 @@ def test_any_damaged_byte_is_a_sentence_or_another_network():
                 torn[place] = rng.integers(256)
             with contextlib.suppress(ValueError):  # and no other
                 importing.record(importing.find([File(name, lambda torn=torn: bytes(torn))], 7), name)
+    tried("checkpoints with damaged bytes", 300, "one sentence, or another network")
 
 
 def nan(array):

@@ -11,6 +11,7 @@ from conftest import SMALL, SMALL_SGD, assert_same_training, finish
 
 import modadd.lab
 from modadd.lab import Lab
+from modadd.store import Unkept
 from modadd.training import train
 
 PATIENCE = 30  # seconds; a job here takes less than one
@@ -165,6 +166,61 @@ def test_a_lower_priority_number_runs_first(lab, steer):
     assert [run.id for run, _ in steer.calls] == [SMALL.id, THIRD.id, OTHER.id]
 
 
+def test_owners_take_turns(store, steer):
+    lab = Lab(store, lambda run, active: "she" if run.seed < 20 else f"he {run.seed}")
+    try:
+        hers = [replace(OTHER, seed=seed) for seed in range(10, 14)]
+        there, go = steer.hold(hers[0])
+        jobs = [submit(lab, run) for run in hers]
+        assert there.wait(PATIENCE)
+        his = [replace(OTHER, seed=seed) for seed in (20, 21)]
+        jobs += [submit(lab, run) for run in his]
+        assert [lab.waiting_before(job) for job in jobs[1:]] == [3, 4, 5, 1, 2]
+        go.set()
+        for job in jobs:
+            over(job)
+    finally:
+        lab.close()
+    assert [run.seed for run, _ in steer.calls] == [10, 20, 21, 11, 12, 13]
+
+
+def test_records_of_what_is_over_do_not_fill_the_memory(lab, monkeypatch):
+    monkeypatch.setattr(modadd.lab, "RECORDS", 1)
+    jobs = [over(submit(lab, replace(OTHER, seed=seed, epochs=5))) for seed in range(4)]
+    assert [job.record is not None for job in jobs] == [False, False, True, True]
+    assert all(lab.store.get(job.run.id).finished for job in jobs)
+
+
+def test_a_run_that_could_not_be_kept_is_kept_later_without_training_again(lab, steer, monkeypatch):
+    def full(*_):
+        raise Unkept("there is no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(lab.store, "put", full)
+        job = over(submit(lab, OTHER))
+    assert (job.status, job.error) == ("failed", "there is no room")
+    assert lab.store.get(OTHER.id) is None
+    again = over(lab.resume(OTHER.id))
+    assert again.status == "finished"
+    assert steer.calls[-1][1].step == OTHER.epochs  # it went on from its end
+    assert_same_training(lab.store.get(OTHER.id), finish(OTHER))
+
+
+def test_a_checkpoint_that_cannot_be_kept_does_not_end_the_training(lab, monkeypatch):
+    put, kept = lab.store.put, []
+
+    def full(record):
+        if not record.finished:
+            kept.append(record)
+            raise Unkept("there is no room")
+        put(record)
+
+    monkeypatch.setattr(modadd.lab, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(lab.store, "put", full)
+    assert over(submit(lab, SMALL)).status == "finished"
+    assert kept
+
+
 def test_a_queued_job_can_be_stopped_before_it_starts(lab, steer):
     there, go = steer.hold(SMALL)
     first = submit(lab, SMALL)
@@ -266,7 +322,8 @@ def test_a_damaged_checkpoint_is_trained_again(lab, steer, store):
     leave_at(lab, steer, SMALL, 120, lab.stop)
     _, card = store._cache.get(SMALL.id, tag=True)
     store._cache.set(SMALL.id, b"nonsense", tag=card)
-    assert over(lab.resume(SMALL.id)).status == "finished"
+    lab.forget(SMALL.id)  # as after a restart; until then the checkpoint is in memory too
+    assert over(submit(lab, SMALL)).status == "finished"
     assert steer.calls[-1][1] is None
     assert_same_training(store.get(SMALL.id), finish(SMALL))
 

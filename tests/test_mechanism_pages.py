@@ -53,7 +53,7 @@ def test_a_page_draws_the_atlas(app, page):
     assert not test.exception
     assert not test.error
     assert len(charts(test)) == CHARTS[page]
-    assert len(test.get("popover")) == CHARTS[page]
+    assert len(test.main.get("popover")) == CHARTS[page]
 
 
 @pytest.mark.parametrize("page", CHARTS)

@@ -13,8 +13,10 @@ HOUSE = Path(modadd.__file__).parent
 # Each may import those above it only.
 ORDER = (
     "runs", "data", "fourier", "ideal", "theory", "model", "step", "optim", "fused", "measures", "record", "surgery",
-    "engine", "training", "lottery", "store", "forks", "lab", "cost", "pool", "spool", "cluster", "survival", "seeds",
-    "sweep", "verdicts", "claims", "atlas", "survey",
+    "engine", "training", "lottery", "check", "checkpoint", "exchange", "index", "store", "forks", "lab", "cost",
+    "hosting", "pool", "spool", "cluster", "survival", "seeds", "sweep", "verdicts", "claims", "atlas", "survey",
+    "rows", "compare", "simulation", "votes", "lesson", "glossary", "cli", "profiling", "tracking",
+    "published_transformers", "published", "bundle", "importing",
 )  # fmt: skip
 
 
@@ -62,6 +64,11 @@ def test_only_ui_knows_streamlit(file):
 @pytest.mark.parametrize("file", sorted(HOUSE.rglob("*.py")), ids=lambda file: str(file.relative_to(HOUSE)))
 def test_nothing_in_the_house_imports_a_page_or_a_script(file):
     assert not {"pages", "scripts", "tests", "streamlit_app"} & {name.partition(".")[0] for name in imports(file)}
+
+
+def test_every_module_has_its_place():
+    assert set(ORDER) == {file.stem for file in HOUSE.glob("*.py")} - {"__init__"}
+    assert len(set(ORDER)) == len(ORDER)
 
 
 @pytest.mark.parametrize("name", [name for name in ORDER if (HOUSE / f"{name}.py").exists()])

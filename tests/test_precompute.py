@@ -1,5 +1,7 @@
 """Many runs into one cache: killed, stopped, shared, failing; and what scripts/precompute.py says of them."""
 
+import contextlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -14,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import SMALL, assert_same_training, finish
 
-from modadd import check, pool
+from modadd import check, cost, pool
 from modadd.runs import preset
 from modadd.store import Store, write_atlas
 
@@ -107,9 +110,11 @@ def test_a_cache_that_was_killed_while_growing_equals_an_undisturbed_one(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_do_no_harm(tmp_path):
+def test_twenty_kills_do_no_harm(tmp_path, tried):
     flags = ("--p", 7, 11, "--epochs", 4000, "--workers", 2, "--devices", "cpu", "--checkpoint-seconds", 0.02)
-    assert assert_kills_do_no_harm(tmp_path, 20, lambda cache: start(cache, *flags)) >= 15
+    hits = assert_kills_do_no_harm(tmp_path, 20, lambda cache: start(cache, *flags))
+    assert hits >= 15
+    tried("kill -9 of a precompute and its workers while they train and write", hits, "ends as if it had not been")
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -224,6 +229,64 @@ def test_small_runs_that_can_share_an_engine_are_one_job_on_a_gpu():
     assert sizes(["cuda:0"]) == [(53, 1)] * 6 + [(23, 6)]
     assert sizes(["cuda:0", "cuda:1"]) == [(53, 1)] * 6 + [(23, 3)] * 2
     assert sizes(["cpu"]) == [(53, 1)] * 6 + [(23, 1)] * 6
+
+
+class Hand(pool._Worker):
+    """A worker on a device that is not there: a thread that says it has trained what it is given."""
+
+    def __init__(self, cache, device, threads, checkpoint_seconds):
+        self.pipe, far = multiprocessing.Pipe()
+        self.device, self.job, self.gone = device, None, False
+        self.process = threading.Thread(target=self.work, args=(far,), daemon=True)
+        self.process.exitcode = -9
+        self.process.start()
+
+    def work(self, far):
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                job = far.recv()
+                self.taken.append((self.device, [run.id for run in job]))
+                if len(self.taken) >= 3:
+                    self.all_at_work.set()
+                self.all_at_work.wait(30)  # nobody finishes before each of three devices has its first job
+                if self.device == self.lost and self.strikes:
+                    self.strikes.pop()
+                    far.close()
+                    return
+                far.send(("steps", {run.id: run.epochs for run in job}))
+                far.send(("over", []))
+
+
+@pytest.mark.parametrize("lost", [None, "cuda:1"])
+def test_devices_share_one_queue_and_every_run_is_done_once(monkeypatch, tmp_path, lost):
+    taken, ended = [], []
+    for name, value in dict(taken=taken, all_at_work=threading.Event(), lost=lost, strikes=[1]).items():
+        monkeypatch.setattr(Hand, name, value, raising=False)
+    monkeypatch.setattr(pool, "_Worker", Hand)
+    runs = [preset(name, p) for p in (53, 67, 61, 59) for name in ("standard", "quad_random")]
+    where = ["cuda:0", "cuda:1", "cuda:2"]
+    assert pool.train_all(runs, tmp_path, where, look=lambda run_id, step: ended.append(run_id)) == {}
+    assert sorted(ended) == sorted(run.id for run in runs)
+    assert {device for device, _ in taken} == set(where)
+    order = [run_id for _, job in taken for run_id in job]
+    assert len(order) == len(runs) + bool(lost)  # what was lost with a device is taken again
+    assert sorted(run_id[:4] for run_id in order[:3]) == ["p061", "p067", "p067"]  # the longest first
+
+
+def test_every_gpu_is_a_device_by_default_and_none_counts_twice(monkeypatch):
+    spec = importlib.util.spec_from_file_location("precompute", ROOT / "scripts" / "precompute.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for gpus, where in ((0, ["cpu"]), (2, ["cuda:0", "cuda:1"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert script.devices(script.Flags()) == where
+    assert script.devices(script.Flags(devices=["cuda:1", "cuda", "cuda:0"])) == ["cuda:1", "cuda:0"]
+    flags, price = script.Flags(p=[97]), cost.Cost(60.0, 10**8, 10**6, 1e-3)
+    monkeypatch.setattr(cost, "estimate", lambda *about: price)
+    runs = script.wanted(flags, where)
+    assert {run.precision for run in runs} == {"tf32"}
+    assert script.prices(runs, where, 1)[1] == 180  # five runs of a minute on two devices
+    assert script.prices(runs, where, 3)[1] == 60
 
 
 # -- the script ---------------------------------------------------------------------------------

@@ -255,6 +255,21 @@ def test_a_bad_setting_is_refused_by_name_value_and_remedy(name, value, sentence
         Run(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (dict(heads=2), "the mlp has no heads, got 2: leave heads at 4"),
+        (dict(model="transformer", d_model=16, init_scale=0.2),
+         "a transformer has scales of its own: leave init_scale at 0.1"),
+        (dict(model="pre-ln", d_model=16, init_scale=1), "a pre-ln has scales of its own: leave init_scale at 0.1"),
+        (dict(model="transformer", d_model=16, activation="gelu"), "the neurons of the transformer are relu, got gelu"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_would_change_nothing_is_refused(settings, sentence):
+    with pytest.raises(ValueError, match="^" + re.escape(sentence) + "$"):
+        Run(**settings)
+
+
 def test_a_split_without_a_training_pair_is_refused():
     with pytest.raises(ValueError, match=r"^frac_train = 0\.1 leaves no training pair at p = 3: raise it$"):
         Run(p=3, frac_train=0.1)

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from dataclasses import replace
@@ -26,6 +27,7 @@ from modadd import lab as lab_module
 from modadd.lab import Lab
 from modadd.runs import Run
 from modadd.store import Store, default_folder
+from modadd.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
@@ -139,7 +141,7 @@ def test_the_server_listens_on_this_machine_alone(port):
         ("evil.example", "http://127.0.0.1", b"403"),
     ],
 )
-def test_a_page_of_another_site_gets_no_connection(port, host, origin, answer):
+def test_a_page_of_another_site_gets_no_connection(port, host, origin, answer, tried):
     request = (
         f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {origin}:{port}\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"
@@ -148,6 +150,7 @@ def test_a_page_of_another_site_gets_no_connection(port, host, origin, answer):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
         line.sendall(request.encode())
         assert line.recv(300).split(b" ")[1] == answer
+    tried("connections of other sites, and under other names of this machine", 1, "refused; its own pages connect")
 
 
 # -- a server for strangers ---------------------------------------------------------------------
@@ -241,7 +244,7 @@ def test_a_refused_run_is_never_queued(store):
 
 
 def test_the_lab_does_not_grow_with_every_run_it_ever_trained(store, monkeypatch):
-    monkeypatch.setattr(lab_module, "FINISHED", 1)
+    monkeypatch.setattr(lab_module, "REMEMBERED", 1)
     lab = Lab(store)
     try:
         for seed in range(4):
@@ -262,6 +265,48 @@ def test_a_page_says_in_a_sentence_what_the_server_refuses(host, visit, page, bu
     test = press(visit(page, p="7"), button)
     assert "the modulus p is 7 and this server allows 5: choose less" in re.sub(r"\\", "", refusal(test))
     assert not ui.lab().jobs()
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """Lets jobs begin, and holds them at their first update until the test is over."""
+    go = threading.Event()
+
+    def held(run, *given, **how):
+        for update in train(run, *given, **how | {"every": 0}):
+            yield update
+            assert go.wait(60)
+
+    monkeypatch.setattr(sys.modules["modadd.training"], "train", held)
+    yield
+    go.set()
+
+
+@pytest.mark.parametrize("strangers", [False, True])
+def test_only_who_began_a_run_steers_it_among_strangers(host, visit, training, monkeypatch, strangers, tried):
+    if strangers:
+        host()
+    run = preset("standard", 7, epochs=100)
+    monkeypatch.setattr(ui.lookup, "visitor", lambda: "she")
+    job = ui.lab().submit(run, "cpu")
+    assert job.owner == "she"
+    seen = {}
+    for who in ("she", "he"):
+        monkeypatch.setattr(ui.progress, "visitor", lambda who=who: who)
+        seen[who] = {button.label for button in visit("pages/1_Live.py", run=run.id, p="7").button}
+        assert ui.steers(run.id) == (who == "she" or not strangers)
+    assert {"Pause", "Stop"} <= seen["she"]
+    assert ({"Pause", "Stop"} & seen["he"] == set()) == strangers
+    assert not strangers or not ui.steers("p007-custom-0123456789")  # whose it was nobody knows
+    tried("visitors who would pause, stop or delete the run of another, on a server for strangers", 1,
+          "are not offered to")  # fmt: skip
+
+
+def test_every_button_that_ends_or_deletes_a_run_asks_whose_it_is():
+    for file in [*(ROOT / "pages").glob("*.py"), ROOT / "streamlit_app.py", ROOT / "modadd" / "ui" / "progress.py"]:
+        text = file.read_text()
+        if re.search(r"lab(\(\))?\.(stop|pause)\(|store\.delete\(", text):
+            assert "steers(" in text, file.name
 
 
 def test_the_home_page_lives_without_its_network(host, visit):
@@ -344,7 +389,10 @@ def test_nothing_here_can_run_what_it_reads(file):
 def test_no_page_writes_html(file):
     for name, call in calls(file):
         assert said(call, "unsafe_allow_html") is not True, file.name
-        assert name not in ("st.html", "st.iframe", "st.components.v1.html", "st.components.v1.iframe"), file.name
+        if name == "st.html":  # a line of style, made of the program's own names
+            assert file.name == "links.py", file.name
+            assert re.match("f['\"]<style>", ast.unparse(call.args[0])), file.name
+        assert name not in ("st.iframe", "st.components.v1.html", "st.components.v1.iframe"), file.name
 
 
 PLANT = """
@@ -399,12 +447,14 @@ assert loaded and os.path.exists(trace)  # the hook would have seen it
 """
 
 
-def test_the_interpreter_itself_saw_no_pickle_whatever_was_planted(tmp_path):
+def test_the_interpreter_itself_saw_no_pickle_whatever_was_planted(tmp_path, tried):
     (tmp_path / "atlas").mkdir()
     told = subprocess.run(
         [sys.executable, "-c", PLANT, str(tmp_path), str(tmp_path / "trace")], cwd=ROOT, capture_output=True, text=True
     )
     assert told.returncode == 0, told.stderr
+    tried("pickles planted in rows, keys, tags and files of the cache, under an audit hook of the interpreter", 8,
+          "the interpreter unpickled nothing")  # fmt: skip
 
 
 def test_an_index_that_points_outside_the_cache_touches_nothing_there(store, record, tmp_path):

@@ -330,21 +330,21 @@ def test_the_command_line_sends_tells_and_collects(jobs, tmp_path, capsys, preco
         return err, json.loads(out) if out else None
 
     wanted = ("--p", "3", "--presets", "quad_single_freq", "--epochs", "50", "--minutes", "5")
-    assert "1 runs wanted, 1 to train, 0 sent to Slurm now" in say(*wanted, "--dry-run")[0]
+    assert "1 run wanted, 1 to train, 0 sent to Slurm now" in say(*wanted, "--dry-run")[0]
     assert cluster.status(jobs) == []
     said, _ = say(*wanted)
     (task,) = cluster.status(jobs)
-    assert f"1 runs wanted, 1 to train, 1 sent to Slurm now\n{task.job}  {run.id}\n" in said
-    assert "1 runs wanted, 1 to train, 0 sent to Slurm now" in say(*wanted)[0]
+    assert f"1 run wanted, 1 to train, 1 sent to Slurm now\n{task.job}  {run.id}\n" in said
+    assert "1 run wanted, 1 to train, 0 sent to Slurm now" in say(*wanted)[0]
     until(lambda: state(jobs) == "finished")
     said, report = say("--status", "--json")
     assert said.splitlines() == [
-        f"1 records collected from {jobs}", f"{task.job}  finished", f"    {run.id}  50 of 50 steps: epochs",
+        f"1 record collected from {jobs}", f"{task.job}  finished", f"    {run.id}  50 of 50 steps: epochs",
         f"    log  {task.err}", "1 finished",
     ]  # fmt: skip
     assert (report["collected"], report["tasks"][0]["state"]) == ([run.id], "finished")
     assert report["tasks"][0]["runs"][run.id]["step"] == 50
-    assert "1 runs wanted, 0 to train, 0 sent to Slurm now" in say(*wanted)[0]
+    assert "1 run wanted, 0 to train, 0 sent to Slurm now" in say(*wanted)[0]
     with closing(Store(cache)) as shelf:
         assert_same_training(shelf.mine(run.id), finish(run))
 

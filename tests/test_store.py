@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modadd.store
+from modadd.index import BytesOnly, Index
 from modadd.runs import Run, preset
-from modadd.store import BytesOnly, Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
+from modadd.store import Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
 
 BRIEF = replace(SMALL, epochs=20)
 
@@ -198,7 +199,7 @@ def test_bytes_come_back(cache, size):
 
 
 @pytest.mark.parametrize("in_file", [False, True])
-def test_a_planted_pickle_never_runs(store, record, tmp_path, in_file):
+def test_a_planted_pickle_never_runs(store, record, tmp_path, in_file, tried):
     store.put(record)
     bomb = pickle.dumps(Bomb(tmp_path / "trace"))
     with index(store) as database:
@@ -214,6 +215,7 @@ def test_a_planted_pickle_never_runs(store, record, tmp_path, in_file):
     with contextlib.suppress(Damaged):
         store.cards()
     assert not (tmp_path / "trace").exists()
+    tried("a pickle in the index or in place of a record", 1, "never unpickled")
 
 
 def test_a_planted_text_row_is_refused(store, record):
@@ -313,7 +315,7 @@ def test_anything_appended_is_noticed(blob):
     [lambda b: b[:-1], lambda b: b[:50], lambda b: b"", lambda b: b[:999] + bytes([b[999] ^ 4]) + b[1000:]],
     ids=["cut", "short", "empty", "flipped"],
 )
-def test_a_damaged_file_is_refused_by_its_id_and_can_be_mended(store, record, damage):
+def test_a_damaged_file_is_refused_by_its_id_and_can_be_mended(store, record, damage, tried):
     store.put(record)
     [file] = files_of(store)
     file.write_bytes(damage(file.read_bytes()))
@@ -322,15 +324,23 @@ def test_a_damaged_file_is_refused_by_its_id_and_can_be_mended(store, record, da
     assert set(store.cards()) == {record.run.id}  # it can still be listed, and so be deleted
     store.put(record)
     assert_same_training(store.get(record.run.id), record)
+    tried(
+        "a record file that is cut off, emptied, or has a bit flipped", 1, "named by its id; training it again mends it"
+    )
 
 
-def test_a_record_of_another_schema_is_refused_by_its_id(store, record, monkeypatch):
+@pytest.mark.parametrize("schema", [0, 99])
+def test_a_record_of_another_schema_is_refused_by_its_id(store, record, brief, schema, monkeypatch, tried):
     with monkeypatch.context() as patch:
-        patch.setattr(modadd.record, "SCHEMA", 99)
+        patch.setattr(modadd.record, "SCHEMA", schema)
         store.put(record)
-    with pytest.raises(Damaged, match=f"^the stored run {record.run.id} cannot be read: this record has schema 99"):
+    store.put(brief)
+    with pytest.raises(
+        Damaged, match=f"^the stored run {record.run.id} cannot be read: this record has schema {schema}"
+    ):
         store.get(record.run.id)
-    assert store.cards() == {}
+    assert store.cards().keys() == {brief.run.id}
+    tried("a record of an older or a newer schema", 1, "refused in one sentence; the others are read")
 
 
 def test_a_lost_file_is_a_lost_record(store, record):
@@ -349,16 +359,17 @@ def break_index(store):
     (store.folder / "cache.db").write_bytes(b"this was a database\n" * 500)
 
 
-def test_a_broken_index_is_rebuilt_from_the_files(store, record, reopen):
+def test_a_broken_index_is_rebuilt_from_the_files(store, record, reopen, tried):
     store.put(record)
     break_index(store)
     again = reopen()
     assert_same_training(again.get(record.run.id), record)
+    tried("a corrupt index at the start", 1, "set aside and rebuilt from the files")
     assert again.cards()[record.run.id]["summary"] == record.summary
     assert (store.folder / "damaged-cache.db").read_bytes().startswith(b"this was")
 
 
-def test_an_index_with_a_torn_page_is_rebuilt_too(store, brief, reopen):
+def test_an_index_with_a_torn_page_is_rebuilt_too(store, brief, reopen, tried):
     ids = set()
     for seed in range(8):
         store.put(replace(brief, run=replace(BRIEF, seed=seed)))
@@ -371,7 +382,9 @@ def test_an_index_with_a_torn_page_is_rebuilt_too(store, brief, reopen):
     middle = len(content) // page // 2 * page
     content[middle : middle + 3 * page] = b"\xff" * 3 * page
     index.write_bytes(content)
-    assert set(reopen().cards()) == ids
+    there = set(reopen().cards())
+    assert there == ids
+    tried("a corrupt index at the start", 1, "set aside and rebuilt from the files", len(ids - there))
 
 
 def test_a_rebuilt_store_can_be_used(store, record, brief, reopen):
@@ -443,7 +456,7 @@ def test_a_busy_index_is_not_set_aside(store, brief, monkeypatch):
     def busy(self):
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(Store, "_open", busy)
+    monkeypatch.setattr(Index, "_connect", busy)
     with pytest.raises(sqlite3.OperationalError):
         Store(store.folder, store.atlas)
     assert (store.folder / "cache.db").exists()

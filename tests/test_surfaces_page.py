@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
+from browser import CHROMIUM
 from conftest import SMALL, finish
 from streamlit.testing.v1 import AppTest
-from test_browser import CHROMIUM, browser, server, tab  # noqa: F401
 
 from modadd import Run, preset, ui
 from modadd.figures import surfaces
+from modadd.transformer import task_measures
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = "pages/17_Surfaces.py"
@@ -155,6 +156,39 @@ def test_any_neuron_of_a_transformer_is_shown_at_any_step(app):
         assert len(plots(test)) == 2 or any("there is nothing to see" in text.value for text in test.info)
 
 
+@pytest.mark.parametrize("task", ["addition", "addpow"])
+def test_any_neuron_of_any_layer_of_another_task_is_shown(app, task):
+    run = Run(p=5, model="pre-ln", task=task, activation="gelu", d_model=6, d_mlp=11, heads=2, layers=2, batch=16,
+              lr=1e-2, frac_train=0.6, epochs=40)  # fmt: skip
+    record = finish(run)
+    ui.lab().store.put(record)
+    test = app(atlas=False, run=run.id)
+    assert not test.exception
+    seen, third = [], [one.key for one in test.number_input if one.label.startswith("Third input c")]
+    assert third == [f"c-of-{run.id}"] * (task == "addpow")
+    for layer in (1, 2):
+        test.number_input(key=f"layer-of-{run.id}").set_value(layer).run()
+        test.number_input(key=f"surface-of-{run.id}-{layer - 1}").set_value(3).run()
+        assert not test.exception
+        seen.append(plots(test))
+    assert len(seen[0]) == len(seen[1]) == 2
+    assert seen[0] != seen[1]
+    if task == "addpow":
+        test.number_input(key=f"c-of-{run.id}").set_value(2).run()
+        assert not test.exception
+        assert plots(test) != seen[1]
+
+
+def test_the_surface_of_a_pre_ln_neuron_is_what_the_network_computes():
+    run = Run(p=5, model="pre-ln", task="add3", activation="gelu", d_model=6, d_mlp=11, heads=2, layers=2, batch=16,
+              frac_train=0.6, epochs=4)  # fmt: skip
+    w = task_measures.weights_of(finish(run).frames[-1])
+    surface = task_measures.neurons_over_pairs(run, w, 1, 3)[:, 7].reshape(5, 5)
+    for x, y in ((0, 0), (2, 4), (4, 1)):
+        one = task_measures.read(run, w, np.array([[x, y, 3]]))["neurons"][1, 0, 7]
+        assert surface[x, y] == pytest.approx(one, rel=1e-5, abs=1e-6)
+
+
 def test_a_transformer_without_weights_shows_the_neurons_that_it_keeps(app):
     record = finish(TINY)
     frames = tuple({n: a for n, a in frame.items() if not n.startswith("weights/")} for frame in record.frames)
@@ -187,7 +221,7 @@ def test_an_empty_cache_is_an_offer_to_train(app):
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 @pytest.mark.flaky(reruns=2)
-def test_a_surface_is_turned_with_the_mouse(server, tab):  # noqa: F811
+def test_a_surface_is_turned_with_the_mouse(server, tab):
     plot = "document.querySelector('.st-key-surface-3d .js-plotly-plot')"
     eye = f"JSON.stringify({plot}._fullLayout.scene._scene.getCamera().eye)"
     tab.goto(f"{server}/Surfaces?p=23")

@@ -187,5 +187,5 @@ def test_every_printed_figure_is_drawn(records, task):
     for name, make in made.items():
         assert make(record).axes, name
     bare = tuple({n: a for n, a in frame.items() if not n.startswith("weights/")} for frame in record.frames)
-    with pytest.raises(ValueError, match="keeps no weights/W_E: train the run to its end"):
+    with pytest.raises(ValueError, match="keeps no weights: train the run here to its end"):
         made["attention"](replace(record, frames=bare))

@@ -10,7 +10,6 @@ from conftest import EXACT, FLOAT32, assert_same_arrays, assert_same_training, f
 
 from modadd import data, runs, training
 from modadd.engine import engine
-from modadd.figures import curves
 from modadd.lab import Lab, carry_out
 from modadd.record import DETAILS, Record, frame_steps, is_weight, thin_rows
 from modadd.runs import Run, preset
@@ -409,6 +408,8 @@ def test_a_curve_with_gaps_keeps_its_extremes():
 
 
 def test_curves_are_drawn_through_the_looks(record):
+    from modadd.figures import curves  # altair need not be where the others run
+
     rows = curves.losses(record).to_dict()["datasets"]
     points = [point for data_ in rows.values() for point in data_ if point.get("curve") == "test"]
     assert {point["step"] for point in points} == {*looks(NET), 128}

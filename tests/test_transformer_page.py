@@ -293,5 +293,44 @@ def test_every_published_figure_is_drawn(grokked, tmp_path, name):
 
 
 def test_what_a_record_does_not_keep_is_named(tiny):
-    with pytest.raises(ValueError, match="keeps no maps: train the run to its end"):
+    with pytest.raises(ValueError, match="keeps no maps: train the run here to its end"):
         transformer_print.neuron_activations(bare(tiny, "maps"))
+
+
+# Which network
+
+
+def test_every_network_of_this_modulus_can_be_chosen_and_another_be_trained(app, tiny):
+    plain, weak = (replace(tiny.run, weight_decay=decay) for decay in (3.0, 0.5))
+    for run in (plain, weak):
+        ui.lab().store.put(replace(tiny, run=run))
+    test = app(p="7")
+    assert not test.exception
+    network = test.selectbox(key="network-7")
+    assert len(network.options) == 3
+    assert all("test accuracy" in label for label in network.options[:2])
+    for index in (1, 0):
+        decay = network.options[index].partition(",")[0]
+        test.selectbox(key="network-7").select_index(index).run()
+        assert not test.exception
+        assert any(f"with {decay}" in text.value for text in test.markdown)
+    test.selectbox(key="network-7").select_index(2).run()
+    assert not test.exception
+    assert not charts(test)
+    assert any(button.label == "Train it" for button in test.button)
+
+
+def test_the_atlas_opens_p_53_with_the_network_that_generalises_and_the_one_that_does_not(app):
+    test = app(atlas=True, p="53")
+    assert not test.exception
+    first, second, _ = test.selectbox(key="network-53").options
+    assert "weight decay 5" in first
+    assert "weight decay 1" in second
+    assert any("with weight decay 5" in text.value for text in test.markdown)
+
+
+def test_a_run_of_another_modulus_leaves_the_choice_of_this_one(app, tiny):
+    ui.lab().store.put(tiny)
+    test = app(atlas=True, p="53", run=TINY.id)
+    assert not test.exception
+    assert len(test.selectbox(key="network-53").options) == 3

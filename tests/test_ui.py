@@ -1,5 +1,6 @@
 """What the pages share: the modulus, the run in view, the player, following a live run, and charts to take home."""
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,13 +9,13 @@ import altair as alt
 import numpy as np
 import pytest
 import streamlit as st
-from conftest import SMALL, finish
+from conftest import FLOAT32, SMALL, finish
 from streamlit.testing.v1 import AppTest
 
 from modadd import preset, rows, ui
 from modadd.figures import curves, export, grids, neurons, style, weights
 from modadd.lab import Job
-from modadd.ui import clock
+from modadd.ui import clock, reels
 
 ROOT = Path(__file__).resolve().parents[1]
 WITH_A_RUN = ["4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery", "9_Gradient_flow", "11_Claims"]
@@ -136,41 +137,130 @@ def test_a_stage_that_was_not_reached_cannot_be_jumped_to(app, halfway):
     assert button.disabled
 
 
-def test_playing_follows_the_clock_and_stops_at_the_end(app, monkeypatch):
+def playing(test: AppTest) -> reels.Film | None:
+    return test.session_state["step-playing"]
+
+
+def arrive(test: AppTest, monkeypatch, **news) -> AppTest:
+    """The page after the browser has told how far the film is."""
+    with monkeypatch.context() as patch:
+        patch.setattr(clock.st, "session_state", test.session_state)
+        clock._arrived("step", news)
+    return test.run()
+
+
+def test_playing_follows_the_browser_and_stops_at_the_end(app, monkeypatch):
     test = app("5_Phases", p="23")
     steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
-    now = [100.0]
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
     test.button(key="step-play").click().run()
     assert not test.exception
     assert test.button(key="step-play").label == "Pause"
     assert test.select_slider(key="step").disabled
     assert step_of(test) == steps[0]  # from the start, for the end was in view
-    now[0] += 3 / clock.DUE
-    before = [chart.proto.SerializeToString() for chart in charts(test)]
-    assert step_of(test.run()) == steps[3]
-    assert (
-        sum(a != b for a, b in zip(before, map(lambda c: c.proto.SerializeToString(), charts(test)), strict=True)) > 5
-    )
+    take = playing(test).take
+    arrive(test, monkeypatch, take=take, at=steps[3], parcel=0)
+    assert not test.exception
+    assert step_of(test) == steps[3]
     test.selectbox(key="step-speed").set_value(2).run()
-    now[0] += 1e6
-    test.run()
+    arrive(test, monkeypatch, take=take, at=steps[-1], parcel=0, ended=True)
     assert step_of(test) == steps[-1]
     assert test.button(key="step-play").label == "Play"
     assert not test.select_slider(key="step").disabled
 
 
-def test_pause_leaves_the_step_where_it_is(app, monkeypatch):
+def test_pause_leaves_the_step_where_it_is_and_late_news_are_ignored(app, monkeypatch):
     test = app("4_Weights", p="23")
-    now = [0.0]
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
-    test.button(key="step-Start").click().run()
+    steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
     test.button(key="step-play").click().run()
-    now[0] += 5 / clock.DUE
-    there = step_of(test.run())
+    take = playing(test).take
+    arrive(test, monkeypatch, take=take, at=steps[5], parcel=0)
     test.button(key="step-play").click().run()
-    now[0] += 60
-    assert step_of(test.run()) == there > 0
+    assert step_of(test) == steps[5]
+    assert step_of(arrive(test, monkeypatch, take=take, at=steps[9], parcel=0)) == steps[5]
+    test.button(key="step-play").click().run()
+    assert step_of(arrive(test, monkeypatch, take=take, at=steps[9], parcel=0)) == steps[5]  # of the film before
+
+
+def test_nonsense_from_the_browser_leaves_a_step_that_there_is(app, monkeypatch):
+    test = app("8_Lottery", p="23")
+    test.button(key="step-play").click().run()
+    take = {"take": playing(test).take}
+    with monkeypatch.context() as patch:
+        patch.setattr(clock.st, "session_state", test.session_state)
+        for news in (None, "x", {"at": "<b>"}, {"parcel": "x"}, {"take": []}, {"at": -5}, {"at": True}, {"at": 10**12}):
+            clock._arrived("step", take | news if isinstance(news, dict) else news)
+    assert not test.run().exception
+    assert f"{step_of(test):,}" in test.select_slider(key="step").options
+
+
+def test_a_film_brings_every_chart_at_every_moment(app):
+    test = app("5_Phases", p="23")
+    test.button(key="step-play").click().run()
+    film, options = playing(test), test.select_slider(key="step").options
+    moments = [int(step.replace(",", "")) for step in options]
+    film.parcel(moments, moments[0], budget=60)
+    assert not film.plain
+    assert len(film.reels) == len(charts(test))
+    for reel in film.reels.values():
+        assert set(reel.sent) == set(moments)
+
+
+def test_a_film_holds_what_the_charts_show(record):
+    """Each table put together again from its columns, as the browser does it."""
+    film, moments = reels.Film(), list(record.frame_steps)
+    made = {
+        "dots": lambda at: ui.specification(neurons.phase_scatter(record.frame(at), record.run.K)),
+        "curves": lambda at: ui.specification(curves.losses(record, at)),
+    }
+    for key, make in made.items():
+        film.shows(key, make, moments[0])
+    parcel = film.parcel(moments, moments[0], budget=60)
+    columns = {number: unpacked(column) for number, column in parcel["columns"]}
+    assert len(parcel["frames"]) == 2 * len(moments)
+    for key, _, moment, tables in parcel["frames"]:
+        for name, (length, numbers) in tables.items():
+            table = made[key](moment)["datasets"][name]
+            assert len(table) == length
+            for column, number in numbers.items():
+                told, true = columns[number][:length], table[column].to_pylist()
+                assert told == (true if not true or isinstance(true[0], str) else pytest.approx(true, rel=FLOAT32))
+    assert len(columns) < len(parcel["frames"]) * 4  # what stays is sent once
+
+
+def unpacked(column) -> list:
+    if isinstance(column, list):
+        return column
+    return np.frombuffer(base64.b64decode(column["bytes"]), column["kind"]).tolist()
+
+
+def test_a_parcel_is_sent_until_the_browser_has_it(record):
+    film, moments = reels.Film(), list(record.frame_steps)
+    make = lambda at: ui.specification(neurons.phase_scatter(record.frame(at), record.run.K))  # noqa: E731
+    film.shows("dots", make, moments[0])
+    first = film.parcel(moments, moments[0], budget=0)
+    again = film.parcel(moments, moments[0], budget=0)
+    assert again["frames"][: len(first["frames"])] == first["frames"]
+    film.received(again["parcel"])
+    after = film.parcel(moments, moments[0], budget=60)
+    assert not {tuple(frame[:3]) for frame in after["frames"]} & {tuple(frame[:3]) for frame in again["frames"]}
+    film.received(after["parcel"])
+    assert film.parcel(moments, moments[0])["frames"] == []
+
+
+def test_a_chart_that_becomes_another_is_filmed_anew(record):
+    film, moments = reels.Film(), list(record.frame_steps)
+    layers = {"now": "input"}
+    coef = lambda at: rows.coefficients(record.frame(at), np.arange(3))  # noqa: E731
+    make = lambda at: ui.specification(weights.spectrum(coef(at), len(layers) - 1))  # noqa: E731
+    film.shows("bars", make, moments[0])
+    film.parcel(moments, moments[0], budget=60)
+    number = film.reels["bars"].number
+    film.shows("bars", make, moments[1])
+    assert film.reels["bars"].number == number
+    layers["another"] = "neuron"
+    assert film.shows("bars", make, moments[1])["datasets"]["bars"] == make(moments[1])["datasets"]["bars"]
+    assert film.reels["bars"].number != number
+    assert {frame[1] for frame in film.parcel(moments, moments[1], budget=60)["frames"]} >= {film.reels["bars"].number}
 
 
 def test_a_click_on_a_neuron_opens_its_race(app, halfway):
@@ -192,7 +282,7 @@ def test_a_chart_is_saved_as_csv_svg_and_png(app):
     test.run()
     assert not test.exception
     assert [button.proto.label for button in test.get("download_button")] == [
-        "Data as CSV", "Chart as SVG", "Chart as PNG",
+        "Data as CSV", "Chart as SVG", "Chart as PNG", "Chart as PDF",
     ]  # fmt: skip
 
 

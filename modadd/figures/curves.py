@@ -9,10 +9,15 @@ from .style import colour, long, step_axis, tips, with_step
 POINTS = 300
 
 
+def _alone(rows) -> bool:
+    """Is there one moment only, of which a line would show nothing?"""
+    return len(rows) > 0 and rows["step"][0] == rows["step"][-1]
+
+
 def _lines(rows, names, y: alt.Y, step, log_steps) -> alt.LayerChart:
     lines = (
         alt.Chart(rows)
-        .mark_line(strokeWidth=1.8, clip=True)
+        .mark_line(strokeWidth=1.8, clip=True, point=_alone(rows))
         .encode(
             x=step_axis(log_steps), y=y, color=colour(names), tooltip=tips(curve="curve", step="step", value="value")
         )
@@ -58,7 +63,7 @@ def misalignment(record: Record, step: int | None = None, log_steps: bool = Fals
     y = alt.Y("value:Q", title="mean |sin D|", scale=alt.Scale(domain=[0, 0.7]))
     line = (
         alt.Chart(rows)
-        .mark_line(strokeWidth=1.8, color="#5b6ee1", clip=True)
+        .mark_line(strokeWidth=1.8, color="#5b6ee1", clip=True, point={"color": "#5b6ee1"} if _alone(rows) else False)
         .encode(x=step_axis(log_steps), y=y, tooltip=tips(step="step", value="value"))
     )
     return with_step(line, step, rows)

@@ -10,6 +10,7 @@ from .style import (
     Drawing,
     drawing,
     ground,
+    in_time,
     long,
     named,
     on_ground,
@@ -67,7 +68,7 @@ def trajectories(path: dict, neuron: int, what: str, step: int, log_steps: bool 
     domain = (0.0, high * 1.03) if what == "magnitudes" else (low - room, high + room)
     tables = {
         "flow": long("step", path["step_S"], flow or {name: values * np.nan for name, values in seen.items()}),
-        "training": long("step", path["step_S"][there], {name: values[there] for name, values in seen.items()}),
+        "training": in_time(long("step", path["step_S"][there], {name: v[there] for name, v in seen.items()})),
         "now": table(step=[step]),
     }
     return drawing(_trajectories, tables, what=what, names=tuple(seen), domain=domain, log_steps=log_steps)
@@ -182,8 +183,8 @@ def portrait(path: dict, step: int, field: dict, shown: int = 40) -> Drawing:
     low, top = (beta_A[0] - np.diff(beta_A)[0] / 2, beta_A[-1] + np.diff(beta_A)[0] / 2)
     m, there = np.arange(min(shown, path["D_SM"].shape[1])), path["step_S"] <= step
     rows = table(
-        neuron=np.repeat(m, there.sum()), step=np.tile(path["step_S"][there], len(m)),
-        D=path["D_SM"][there][:, m].T.ravel() / np.pi, beta=path["beta_SM"][there][:, m].T.ravel(),
+        neuron=np.tile(m, there.sum()), step=np.repeat(path["step_S"][there], len(m)),
+        D=path["D_SM"][there][:, m].ravel() / np.pi, beta=path["beta_SM"][there][:, m].ravel(),
     )  # fmt: skip
     last = rows.filter(np.asarray(rows["step"]) == path["step_S"][there][-1])
     half = np.diff(D_B)[0] / 2

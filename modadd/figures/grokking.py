@@ -11,7 +11,23 @@ from ..record import Frame, Record, thin_rows
 from ..runs import WARMUP, Run
 from . import curves, grids, stages
 from .neurons import round_robin
-from .style import COLOURS, HEIGHT, SEQUENTIAL, colour, heatmap, image, long, ramp, step_axis, table, tips, with_step
+from .style import (
+    COLOURS,
+    HEIGHT,
+    SEQUENTIAL,
+    Drawing,
+    colour,
+    drawing,
+    heatmap,
+    long,
+    named,
+    png_uri,
+    ramp,
+    step_axis,
+    table,
+    tips,
+    with_step,
+)
 
 FORCES = {"loss gradient": "#b5532a", "weight decay": "#2a8c8c", "both": COLOURS["others"]}
 ENDS = {"end of stage I": "#c99a00", "end of stage II": "#12a17a", "plateau stop": "#8a63c9"}
@@ -203,20 +219,34 @@ def cells(frame: Frame, run: Run) -> pa.Table:
     )  # fmt: skip
 
 
-def probability(frame: Frame, run: Run, height: int = 400) -> alt.Chart | alt.LayerChart:
+def probability(frame: Frame, run: Run, height: int = 400) -> Drawing:
     """Probability of the right answer of every ordered pair; a dot of its kind's colour in every cell that
     is not common, where cells are large enough for a dot."""
-    values = data.grid(frame["probability"], run.p)
+    values, kind = data.grid(frame["probability"], run.p), data.kinds(run).ravel()
     if run.p > DOTS_UP_TO:
-        return image(ramp(values.clip(0, 1), SEQUENTIAL), "y", "x", height)
-    rows, kind = cells(frame, run), data.kinds(run).ravel()
-    few = alt.Axis(values=list(range(0, run.p, max(1, run.p // 8))))
-    names = [name for i, name in enumerate(data.KINDS) if i and (kind == i).any()]
+        uri = png_uri(ramp(values.clip(0, 1), SEQUENTIAL))
+        picture = table(uri=np.array([uri]), x=[0], x2=[run.p], y=[0], y2=[run.p])
+        return drawing(_picture, {"picture": picture}, p=run.p, height=height)
+    rows = cells(frame, run)
+    names = tuple(name for i, name in enumerate(data.KINDS) if i and (kind == i).any())
+    return drawing(_cells, {"cells": rows, "marks": rows.filter(kind > 0)}, p=run.p, names=names, height=height)
+
+
+def _picture(p, height):
+    axis, end = alt.Axis(grid=False, tickCount=6), {"nice": False}
+    x = alt.X("x:Q", title="y", scale=alt.Scale(domain=[0, p], **end), axis=axis)
+    y = alt.Y("y:Q", title="x", scale=alt.Scale(domain=[p, 0], **end), axis=axis)
+    picture = alt.Chart(named("picture"), height=height).mark_image(smooth=False, aspect=False)
+    return picture.encode(url=alt.Url("uri:N"), x=x, x2=alt.X2("x2"), y=y, y2=alt.Y2("y2"))
+
+
+def _cells(p, names, height):
+    few = alt.Axis(values=list(range(0, p, max(1, p // 8))))
     at = {"x": alt.X("y:O", title="y", axis=few), "y": alt.Y("x:O", title="x", axis=few)}
     shown = tips(x="x", y="y", kind="pair") + [alt.Tooltip("probability:Q", title="probability", format=".4~g")]
     legend = {"orient": "top", "title": "probability of the right answer", "format": "%", "gradientLength": 160}
     ground = (
-        alt.Chart(rows)
+        alt.Chart(named("cells"))
         .mark_rect()
         .encode(
             **at, tooltip=shown,
@@ -227,12 +257,12 @@ def probability(frame: Frame, run: Run, height: int = 400) -> alt.Chart | alt.La
         )
     )  # fmt: skip
     marks = (
-        alt.Chart(rows.filter(kind > 0))
-        .mark_circle(size=max(7, 5000 / run.p**1.5), opacity=1, stroke="white", strokeWidth=0.6)
+        alt.Chart(named("marks"))
+        .mark_circle(size=max(7, 5000 / p**1.5), opacity=1, stroke="white", strokeWidth=0.6)
         .encode(
             **at, tooltip=shown,
             fill=alt.Fill(
-                "kind:N", scale=alt.Scale(domain=names, range=[COLOURS[name] for name in names]),
+                "kind:N", scale=alt.Scale(domain=list(names), range=[COLOURS[name] for name in names]),
                 legend=alt.Legend(orient="top", title=None),
             ),
         )
@@ -244,15 +274,15 @@ def probability(frame: Frame, run: Run, height: int = 400) -> alt.Chart | alt.La
     )
 
 
-def panel(frame: Frame | None, run: Run, height: int = 250) -> alt.Chart:
+def panel(frame: Frame | None, run: Run, height: int = 250) -> Drawing:
     """A small accuracy grid without a legend; with None, the kinds of the pairs alone."""
     frame = frame or {"correct": np.ones(run.p * (run.p + 1) // 2, bool)}
     return grids.accuracy(frame, run, height, legend=False)
 
 
-def answers(frame: Frame, run: Run, height: int = 400) -> alt.Chart:
+def answers(frame: Frame, run: Run, height: int = 400) -> Drawing:
     """The accuracy grid, its two legends one above the other."""
-    return grids.accuracy(frame, run, height).configure_legend(layout=STACKED, symbolBaseFillColor=COLOURS["others"])
+    return grids.accuracy(frame, run, height, legend="stacked")
 
 
 def spectra(record: Record, step: int, layer: str, height: int = 320) -> alt.Chart:

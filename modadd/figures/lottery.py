@@ -35,10 +35,11 @@ def race(race: dict, what: str, winner: int, step: int, log_steps: bool = False,
     step_S, K = np.asarray(race["step_S"]), values_SK.shape[1]
     there = step_S <= step
     order = [k for k in range(1, K + 1) if k != winner] + [winner]  # the winner is drawn over the others
-    value = np.concatenate([values_SK[there, k - 1] for k in order]).astype(float)
+    value = values_SK[there][:, np.array(order) - 1].ravel().astype(float)
     seen = np.isfinite(value)
+    # In the order of time: what is shown at a step begins what is shown at the next.
     rows = table(
-        step=np.tile(step_S[there], K)[seen], curve=np.repeat(np.array(order), there.sum())[seen], value=value[seen]
+        step=np.repeat(step_S[there], K)[seen], curve=np.tile(np.array(order), there.sum())[seen], value=value[seen]
     )
     real = values_SK[np.isfinite(values_SK) & (values_SK > 0)]
     low, high = (float(real.min()), float(real.max())) if real.size else (1e-3, 1.0)

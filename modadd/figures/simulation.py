@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ..simulation import POINTS
 from .flow import HUES, hue
-from .style import COLOURS, Drawing, drawing, long, named, table, tips
+from .style import COLOURS, Drawing, drawing, in_time, long, named, table, tips
 from .weights import round_axes, unit_circle
 
 
@@ -31,7 +31,7 @@ def curves(case: dict, what: str, at: int) -> Drawing:
     past = step_S <= at
     tables = {
         "whole": long("step", step_S, values),
-        "past": long("step", step_S[past], {name: v[past] for name, v in values.items()}),
+        "past": in_time(long("step", step_S[past], {name: v[past] for name, v in values.items()})),
         "now": table(step=[at]),
     }
     return drawing(_curves, tables, what=what, names=tuple(values))

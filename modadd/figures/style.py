@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 COLOURS = {
-    "train": "#2f7fc1", "test": "#e07b1f", "held out": "#12a17a", "mirrored": "#c99a00",
+    "train": "#2f7fc1", "test": "#e07b1f", "held out": "#12a17a", "mirrored": "#8a6426",
     "common": "#2f7fc1", "rare": "#7fb4de",
     "input": "#8a63c9", "output": "#c2417c", "winner": "#e02b2b", "others": "#9aa3ad",
 }  # fmt: skip
@@ -39,6 +39,11 @@ class Drawing:
     def to_dict(self, **_) -> dict:
         """What Altair's charts have under this name."""
         return self.spec | {"datasets": self.tables}
+
+    def at(self, step: int) -> "Drawing":
+        """The same at another step, or at the one it was made for if that comes before."""
+        last = self.tables["now"]["step"][0].as_py()
+        return Drawing(self.spec, self.tables | {"now": table(step=[min(step, last)])})
 
     def _repr_mimebundle_(self, *_, **__):
         """The chart in a notebook."""
@@ -72,6 +77,11 @@ def long(x_name: str, x, series: dict[str, np.ndarray]) -> pa.Table:
     values = np.concatenate([np.asarray(v, np.float64) for v in series.values()]) if series else np.array([])
     real = np.isfinite(values)
     return table(**{x_name: np.tile(x, len(series))[real], "curve": names[real].astype(str), "value": values[real]})
+
+
+def in_time(rows: pa.Table) -> pa.Table:
+    """The rows in the order of their steps, so that those up to a step begin those up to a later one."""
+    return rows.take(np.argsort(rows["step"].to_numpy(), kind="stable"))
 
 
 def colour(names: list[str], title: str | None = None) -> alt.Color:

@@ -16,7 +16,9 @@ from .. import fourier
 from ..record import Frame, Record
 from ..rows import step_of
 from ..runs import Run
+from ..transformer import task_measures
 from .style import SEQUENTIAL, table
+from .tasks import choose
 
 ACTIVATIONS = {
     "relu": lambda h: np.maximum(h, 0), "quad": lambda h: h * h, "identity": lambda h: h,
@@ -146,8 +148,14 @@ def as_html(surface_PP: np.ndarray, title: str) -> str:
     return figure.to_html(include_plotlyjs=True, full_html=True)
 
 
-def clearest(frame: Frame) -> int:
-    """A neuron worth opening first: the one with the most of its power in one frequency."""
+def clearest(frame: Frame, run: Run, layer: int = 0, c: int = 0) -> int:
+    """A neuron worth opening first: the one with the most of its power in one frequency; of a network of another
+    task the purest of the livelier half of its layer along a = 0 .. p - 1 with b = 0 and this c."""
+    if run.model == "pre-ln":
+        along = task_measures.path(run, 0, c)
+        seen = task_measures.read(run, task_measures.weights_of(frame), along)["neurons"][layer]
+        moves = seen.var(0)
+        return int(next(iter(choose(np.where(moves >= np.median(moves), seen, 0), 1)), 0))
     if "neuron_share" in frame:
         return int(frame["neuron_share"].argmax())
     power = fourier.amplitudes(fourier.dft(frame["theta"])) ** 2

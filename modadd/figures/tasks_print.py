@@ -25,7 +25,8 @@ TRACES = 4  # neurons or dimensions of a gallery
 def _frame(record: Record, holding: str):
     frame = record.frame(holding=holding)
     if frame is None:
-        raise ValueError(f"the record {record.run.id} keeps no {holding}: train the run to its end")
+        what = holding.partition("/")[0]
+        raise ValueError(f"the record {record.run.id} keeps no {what}: train the run here to its end")
     return frame
 
 
@@ -52,7 +53,7 @@ def error_map(record: Record, c: int) -> Figure:
     """Wrong answers at one c: orange on test examples, blue on trained ones."""
     answer_PP = charts.answers(_frame(record, "answers"), record.run, c)
     if answer_PP is None:
-        raise ValueError(f"the record {record.run.id} keeps no answers for c = {c}: train the run to its end")
+        raise ValueError(f"the record {record.run.id} keeps no answers for c = {c}: train the run here to its end")
     figure, ax = _figure(width=3.6, height=3.4)
     ax.imshow(charts.error_colours(answer_PP, record.run, c), interpolation="nearest")
     wrong = (answer_PP != tasks.truth(record.run)[c])[~tasks.train_maps(record.run)[c]]
@@ -107,7 +108,7 @@ def _gallery(curves_PM, what: str, x_title: str, traces: bool, pairs: bool) -> F
     ranked = measures.common_frequencies(curves_PM)
     chosen = charts.choose(curves_PM, TRACES, ranked[0] if ranked else None).tolist()
     if len(chosen) < 2:
-        raise ValueError(f"no two {what}s of this record move with their input: train the run to its end")
+        raise ValueError(f"no two {what}s of this record move with their input: train the run here to its end")
     z, wave = measures.z_scored(curves_PM), measures.waves(curves_PM)
     both = list(combinations(chosen, 2)) if pairs else []
     rows = [[f"{m}"] * 3 for m in chosen] if traces else []

@@ -20,7 +20,7 @@ from .transformer import DECADES, LAYERS, LOSSES, decades, mode_ticks
 def _last(record: Record, name: str):
     """An array of the last frame."""
     if not record.frames or name not in record.frames[-1]:
-        raise ValueError(f"the record {record.run.id} keeps no {name}: train the run to its end")
+        raise ValueError(f"the record {record.run.id} keeps no {name}: train the run here to its end")
     return record.frames[-1][name]
 
 

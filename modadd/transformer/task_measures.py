@@ -14,6 +14,7 @@ from . import tasks
 
 EPS = 1e-5  # of the layer norms
 SUSTAINED = 1_000  # steps that a perfect test accuracy must last to count as solved
+ROWS = 2**11  # examples that are read at once
 COMPONENTS = 4  # principal components kept in a frame
 SHOWN_POWERS = (0, 1, 2, 5, 16, 32)  # c whose maps every frame keeps: trivial, the sum, a pair, all, and the coarsest
 SHOWN_SUMMANDS = 5
@@ -199,6 +200,13 @@ def read(run: Run, w: Weights, token_BL: np.ndarray) -> dict[str, np.ndarray]:
         attention.append(share)
     logits = _layer_norm(x[:, -1], w["gain_3"], w["shift_3"]) @ w["W_U"]
     return {"logits": logits, "neurons": np.array(neurons), "attention": np.array(attention)}
+
+
+def neurons_over_pairs(run: Run, w: Weights, layer: int, c: int = 0) -> np.ndarray:
+    """What every neuron of a layer answers to every pair (a, b) at one c, float32 [P^2, M], a the slow index."""
+    tokens_NL = tasks.tokens(run, c * run.p**2 + np.arange(run.p**2))
+    parts = np.array_split(tokens_NL, -(-len(tokens_NL) // ROWS))
+    return np.concatenate([read(run, w, part)["neurons"][layer].astype(np.float32) for part in parts])
 
 
 def _layer_norm(x, gain, shift):

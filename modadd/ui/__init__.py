@@ -4,23 +4,43 @@ A page holds a run id. What it draws comes from a Record: a live job's, the cach
 looked up in that order by `find`.
 
     navigation   the page's name, the way to the others, the modulus in view
+    links        what of a view travels in its address; links to copy, and for a class
     lookup       runs by id, choosing one, following one that trains, offering to train what is not there
-    clock        the step in view, and playing it
+    clock        the step in view, and playing it; reels is what it sends ahead, player.js its part in the browser
     charts       drawing, and taking charts and their data home
+    along        taking a whole run home
     progress     how a run is doing, and the buttons that steer it
     words        numbers and foreign text as people read them
 """
 
-from .charts import csv, draw, show, specification
+from . import links
+from .along import take_along
+from .charts import csv, draw, frozen, show, specification
 from .clock import film, play, player
-from .lookup import HOMES, TICK, Found, choose_run, default_device, devices, find, follow, lab, offer, price, refusals
+from .lookup import (
+    HOMES,
+    TICK,
+    Found,
+    choose_run,
+    compare_link,
+    default_device,
+    devices,
+    find,
+    follow,
+    lab,
+    offer,
+    price,
+    refusals,
+    shown_run,
+    with_asked,
+)
 from .navigation import PAGES, log_steps, page
-from .progress import headline, stage_line, status
-from .words import duration, not_reached, number, plain, provenance, size
+from .progress import headline, stage_line, status, steers
+from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
-    "HOMES", "PAGES", "TICK", "Found",
-    "choose_run", "csv", "default_device", "devices", "draw", "duration", "film", "find",
-    "follow", "headline", "lab", "log_steps", "not_reached", "number", "offer", "page", "plain", "play", "player",
-    "price", "provenance", "refusals", "show", "size", "specification", "stage_line", "status",
+    "HOMES", "PAGES", "TICK", "Found", "choose_run", "compare_link", "count", "csv", "default_device", "devices",
+    "draw", "duration", "film", "find", "follow", "frozen", "headline", "lab", "links", "log_steps", "not_reached",
+    "number", "offer", "page", "plain", "play", "player", "price", "provenance", "refusals", "show", "shown_run",
+    "size", "specification", "stage_line", "status", "steers", "take_along", "with_asked",
 ]  # fmt: skip

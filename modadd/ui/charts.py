@@ -1,17 +1,24 @@
-"""Charts on a page: drawn in place, with what to look for, and to take home as CSV, SVG or PNG."""
+"""Charts on a page: drawn in place, with what to look for, and to take home as CSV, SVG, PNG or PDF."""
 
 import io
 import threading
+from collections.abc import Callable
 
 import altair as alt
 import streamlit as st
 from altair.utils import schemapi
 
 from ..figures.style import Drawing
+from . import reels
 
 # A description and a tooltip made for every mark of every redraw cost more than the marks; charts have an alt
 # text, and those with something to tell have tooltips of their own.
 QUIET = {"mark": {"aria": False, "tooltip": None}, "axis": {"aria": False}, "legend": {"aria": False}}
+# A film draws on canvases, which take new data in two thirds of the time of an SVG, and listens to the player.
+FILMED = {"usermeta": {"embedOptions": {"renderer": "canvas"}}}
+LISTENS = {"name": "film", "value": 0, "on": [{"events": "window:film", "update": "0"}]}
+
+Chart = alt.TopLevelMixin | Drawing
 
 
 class _Drawing(threading.local):
@@ -27,7 +34,8 @@ def _by_name(data):
     # Data travel beside the specification as Arrow, so that an update swaps them in place.
     if _drawing.datasets is None:
         return alt.default_data_transformer(data)
-    name = f"data{len(_drawing.datasets)}"
+    moment = data.column_names == ["step"] and len(data) == 1 and "now" not in _drawing.datasets
+    name = "now" if moment else f"data{len(_drawing.datasets)}"
     _drawing.datasets[name] = data
     return {"name": name}
 
@@ -37,7 +45,7 @@ alt.data_transformers.enable("by_name")
 schemapi.disable_debug_mode()  # a schema check of every mark costs more than drawing it
 
 
-def specification(chart: alt.TopLevelMixin | Drawing) -> dict:
+def specification(chart: Chart) -> dict:
     """Vega-Lite, with the data as Arrow tables under `datasets`."""
     _drawing.datasets = {}
     try:
@@ -49,13 +57,32 @@ def specification(chart: alt.TopLevelMixin | Drawing) -> dict:
                                       for part, value in own.items()}}  # fmt: skip
 
 
-def draw(chart: alt.TopLevelMixin | Drawing, key: str, says: str, pick=None) -> dict:
-    """Show a chart and return its specification; `key` keeps its place on the page between updates, `says` is its
-    alt text; `pick` is called on a click."""
+def frozen(chart: Chart) -> Drawing:
+    """A chart that is made once for all moments; a table of one `step` alone is the moment, which `at` moves."""
     spec = specification(chart)
+    return Drawing(spec, spec.pop("datasets"))
+
+
+def draw(chart: Chart | Callable[[int], Chart], key: str, says: str, pick=None) -> dict:
+    """Show a chart and return its specification; `key` keeps its place on the page between updates, `says` is its
+    alt text; `pick` is called on a click.
+
+    A chart that follows the player (`play`) is given as a function of the moment: the browser then plays it by itself.
+    """
+    if callable(chart):
+        moment, film = reels.now()
+        spec = _filmed(chart(moment))
+        shown = film.shows(key, lambda at: _filmed(chart(at)), moment) if film else spec
+    else:
+        spec = shown = specification(chart)
     with st.container(key=f"chart-{key}"):
-        st.vega_lite_chart(None, spec, key=key, width="stretch", alt=says, on_select=pick or "ignore")
+        st.vega_lite_chart(None, shown, key=key, width="stretch", alt=says, on_select=pick or "ignore")
     return spec
+
+
+def _filmed(chart: Chart) -> dict:
+    spec = specification(chart)
+    return spec | FILMED | {"params": [*spec.get("params", []), LISTENS]}
 
 
 def csv(log) -> bytes:
@@ -67,7 +94,7 @@ def csv(log) -> bytes:
     return buffer.getvalue()
 
 
-def show(title: str, look_for: str, chart: alt.TopLevelMixin | Drawing, key: str, rows, says: str, pick=None):
+def show(title: str, look_for: str, chart: Chart | Callable[[int], Chart], key: str, rows, says: str, pick=None):
     """A chart under its title, with what to look for in it; to take home as the table that `rows` makes (None: the
     longest of the chart) and as a picture.  `pick` is called on a click."""
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -84,7 +111,7 @@ def show(title: str, look_for: str, chart: alt.TopLevelMixin | Drawing, key: str
 
 
 def _take_home(spec: dict, key: str, rows):
-    """Three files, each made when it is asked for."""
+    """Four files, each made when it is asked for."""
     from ..figures import export
 
     theme = st.context.theme.type or "light"
@@ -92,6 +119,7 @@ def _take_home(spec: dict, key: str, rows):
         "csv": ("Data as CSV", "text/csv", lambda: csv(rows())),
         "svg": ("Chart as SVG", "image/svg+xml", lambda: export.svg(spec, theme)),
         "png": ("Chart as PNG", "image/png", lambda: export.png(spec, theme)),
+        "pdf": ("Chart as PDF", "application/pdf", lambda: export.pdf(spec, theme)),
     }
     for kind, (label, mime, make) in files.items():
         st.download_button(

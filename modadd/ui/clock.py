@@ -1,14 +1,21 @@
-"""Time on a page: the moment in view, and playing it like a film."""
+"""Time on a page: the moment in view, and playing it like a film.
 
-import time
+The step in view is `session_state["step"]`.  While it plays, the browser draws by itself what was sent ahead
+(reels.py, player.js) and tells a few times a second how far it is; the page's words and numbers follow then.
+"""
+
 from collections.abc import Callable
+from pathlib import Path
 
 import streamlit as st
 
 from ..record import Record
+from . import links, reels
 
-SPEEDS = (1, 2, 4, 8, 16)  # frames a second
-DUE = 8
+SPEEDS = (1, 2, 4, 8, 15, 30)  # frames a second
+DUE = 15
+SCRIPT = Path(__file__).with_name("player.js").read_text(encoding="utf-8")
+HINT = "Keys: Space plays and pauses, ← and → step, Home and End jump."
 
 
 def player(records: list[Record]) -> int | None:
@@ -30,21 +37,46 @@ def play(body: Callable[[int | None], None], *records: Record, holding: str | No
 def film(body: Callable[[int | None], None], moments: list[int], key: str, title: str, turns: dict | None = None):
     """Draw `body(moment)` for one of these moments, chosen by hand or played; `turns` are moments with a name, or
     None for one that was not reached."""
-    state = st.session_state
-    playing, speed = bool(state.get(f"{key}-playing")), state.get(f"{key}-speed", DUE)
 
-    @st.fragment(run_every=1 / speed if playing else None)
+    @st.fragment
     def screen():
-        def changed():
-            return (bool(state.get(f"{key}-playing")), state.get(f"{key}-speed", DUE)) != (playing, speed)
-
-        if changed():
-            st.rerun()  # the whole page once, because only it can set the pace
-        body(_moment(key, moments, title, turns or {}, playing))
-        if changed():
-            st.rerun()
+        moment, film = _moment(key, moments, title, turns or {}, True), st.session_state.get(f"{key}-playing")
+        browser = st.container()
+        with reels.showing(moment, film):
+            body(moment)
+        if len(moments) > 1:
+            with browser:
+                _browser(key, moments, moment, title, film)
 
     screen()
+
+
+def _browser(key: str, moments: list[int], moment: int, title: str, film: reels.Film | None):
+    """The player's part in the browser, with what it is sent ahead."""
+    film_of_nothing = {"take": 0, "parcel": 0, "reels": {}, "columns": [], "frames": []}
+    # The component belongs to the runtime, which tests start anew: it is named each time.
+    st.components.v2.component("modadd_player", js=SCRIPT, css=".player-line {font-size: .875rem; opacity: .6}",
+                               isolate_styles=False)(
+        key=f"{key}-player",
+        data={
+            "key": key, "title": title, "hint": HINT, "moments": moments, "at": moment, "playing": film is not None,
+            "speed": st.session_state.get(f"{key}-speed", DUE),
+        } | (film.parcel(moments, moment) if film else film_of_nothing),
+        on_tick_change=lambda: _arrived(key, st.session_state[f"{key}-player"].tick),
+    )  # fmt: skip
+
+
+def _arrived(key: str, news):
+    """The browser tells how far the film is; what it tells of a film that was halted meanwhile is late."""
+    film = st.session_state.get(f"{key}-playing")
+    if film is None or not isinstance(news, dict) or news.get("take") != film.take:
+        return
+    if type(news.get("parcel")) is int:
+        film.received(news["parcel"])
+    if type(news.get("at")) is int:
+        st.session_state[key] = news["at"]
+    if news.get("ended"):
+        _halt(key)
 
 
 def _steps(records, holding: str | None = None) -> list[int]:
@@ -64,39 +96,41 @@ def _turns(records) -> dict[str, int | None]:
     return {"Stage I ends": summary["stage1_end"]} | ({"Stage II ends": summary["stage2_end"]} if two else {})
 
 
-def _moment(key: str, moments: list[int], title: str, turns: dict, playing: bool | None = None) -> int | None:
-    """The slider with its buttons; `playing` is None where nothing can be played."""
+def _moment(key: str, moments: list[int], title: str, turns: dict, playable: bool = False) -> int | None:
+    """The slider with its buttons."""
     if len(moments) < 2:
         return moments[0] if moments else None
     state = st.session_state
+    links.read(key, key, links.whole(moments[0], moments[-1]))
     if state.get(key) == state.get(f"{key}-newest"):
         state[key] = moments[-1]
     state[f"{key}-newest"] = moments[-1]
     if state.get(key) not in moments:
         state[key] = _nearest(moments, state.get(key, moments[-1]))
-    if playing:
-        state[key] = _of_the_clock(key, moments)
-    at = moments.index(state[key])
+    film = state.get(f"{key}-playing")
+    if not film:  # once it pauses, for each change of the address costs
+        links.write(key, None if state[key] == moments[-1] else state[key])
+    at, still = moments.index(state[key]), links.locked("step")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        _go(key, "Back", moments[max(at - 1, 0)], at == 0, "skip_previous")
-        if playing is not None:
-            label, icon = ("Pause", "pause") if state.get(f"{key}-playing") else ("Play", "play_arrow")
+        _go(key, "Back", moments, -1, still or at == 0, "skip_previous")
+        if playable:
+            label, icon = ("Pause", "pause") if film else ("Play", "play_arrow")
             st.button(
                 label, icon=f":material/{icon}:", key=f"{key}-play", type="primary", on_click=_toggle,
-                args=(key, moments),
+                args=(key, moments), disabled=still,
             )  # fmt: skip
-        _go(key, "Forward", moments[min(at + 1, len(moments) - 1)], at == len(moments) - 1, "skip_next")
+        _go(key, "Forward", moments, 1, still or at == len(moments) - 1, "skip_next")
         for name, turn in {"Start": moments[0], **turns, "End": moments[-1]}.items():
             near = None if turn is None else _nearest(moments, turn)
-            _go(key, name if near is not None else f"{name}: not reached", near, near is None)
-        if playing is not None:
+            _go(key, name if near is not None else f"{name}: not reached", [near], 0, still or near is None)
+        if playable:
             st.selectbox(
                 "Frames a second", SPEEDS, SPEEDS.index(DUE), format_func=lambda n: f"{n} frames/s",
                 key=f"{key}-speed", label_visibility="collapsed", width=140, persist_state="session",
             )  # fmt: skip
-    # While it plays, the slider only shows: what the browser says of it is a frame old, and no wish.
+    # While it plays, the slider only shows: what it says is a moment old, and no wish.
     return st.select_slider(
-        title, moments, key=key, format_func=lambda moment: f"{moment:,}", disabled=bool(playing),
+        title, moments, key=key, format_func=lambda moment: f"{moment:,}", disabled=still or bool(film),
         persist_state="session",
     )  # fmt: skip
 
@@ -105,10 +139,13 @@ def _nearest(moments: list[int], moment: int) -> int:
     return min(moments, key=lambda other: abs(other - moment))
 
 
-def _go(key: str, label: str, moment: int | None, disabled: bool, icon: str | None = None):
+def _go(key: str, label: str, moments: list[int], by: int, disabled: bool, icon: str | None = None):
+    """A button that goes so many moments on from the one in view; or to the only one."""
+
     def go():
         _halt(key)
-        st.session_state[key] = moment
+        at = moments.index(_nearest(moments, st.session_state[key]))
+        st.session_state[key] = moments[min(max(at + by, 0), len(moments) - 1)]
 
     st.button(
         label, key=f"{key}-{label.partition(':')[0]}", disabled=disabled, on_click=go, type="tertiary",
@@ -126,16 +163,6 @@ def _toggle(key: str, moments: list[int]):
     if state.get(f"{key}-playing"):
         _halt(key)
     else:
-        first = moments.index(state[key]) if state[key] in moments[:-1] else 0
-        state[f"{key}-playing"] = {"first": first, "since": None}
-
-
-def _of_the_clock(key: str, moments: list[int]) -> int:
-    """The moment that is due by the clock: a slow machine leaves some out and keeps time."""
-    now, film = time.monotonic(), st.session_state[f"{key}-playing"]
-    if film["since"] is None:  # the first frame is on the screen: from here on the time counts
-        film["since"] = now
-    due = film["first"] + round((now - film["since"]) * st.session_state.get(f"{key}-speed", DUE))
-    if due >= len(moments) - 1:
-        _halt(key)
-    return moments[min(due, len(moments) - 1)]
+        if state[key] == moments[-1]:
+            state[key] = moments[0]
+        state[f"{key}-playing"] = reels.Film()

@@ -10,11 +10,20 @@ from .. import hosting
 from ..lab import Job, Lab
 from ..record import Record
 from ..runs import Run, preset
-from ..store import Damaged, Store, default_folder
+from ..store import ID, Damaged, Store, default_folder
+from . import links
 from .words import duration, plain, provenance, size
 
 TICK = 0.5  # seconds between two looks at a live run
 HOMES = {"mlp": "pages/4_Weights.py", "transformer": "pages/15_Transformer.py", "pre-ln": "pages/16_Tasks.py"}
+ANY = ("pages/1_Live.py",)
+WITH_A_RUN = {  # pages that show the run of the URL, by its model
+    "mlp": (*ANY, *(f"pages/{name}.py" for name in (
+        "2_Overview", "4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery", "9_Gradient_flow", "11_Claims",
+        "12_Grokking", "17_Surfaces", "19_Forks"))),
+    "transformer": (*ANY, "pages/15_Transformer.py", "pages/17_Surfaces.py"),
+    "pre-ln": (*ANY, "pages/16_Tasks.py", "pages/17_Surfaces.py"),
+}  # fmt: skip
 
 
 @st.cache_resource(show_spinner=False)
@@ -23,12 +32,17 @@ def lab() -> Lab:
     store = Store(default_folder())
 
     def admit(run: Run, active: list[Job]) -> str | None:
-        session = get_script_run_ctx(suppress_warning=True)
-        owner = session and session.session_id
+        owner = visitor()
         hosting.admit(run, active, owner, store.folder)
         return owner
 
     return Lab(store, admit)
+
+
+def visitor() -> str | None:
+    """Who looks at this page: a browser session."""
+    session = get_script_run_ctx(suppress_warning=True)
+    return session and session.session_id
 
 
 @contextlib.contextmanager
@@ -119,6 +133,37 @@ def price(run: Run, device: str = "auto") -> str:
     return f"About {duration(cost.seconds)} and {size(cost.memory)} of memory, {size(cost.disk)} on disk."
 
 
+def shown_run(p: int) -> Run | None:
+    """The run that the URL names, if it is here and of this modulus."""
+    asked = st.query_params.get("run", "")
+    if not ID.fullmatch(asked) or int(asked[1:4]) != p:
+        return None
+    if (job := lab().job(asked)) is not None:
+        return job.run
+    with contextlib.suppress(Damaged):  # the page itself says so
+        record = _stored(asked, lab().store.version(asked))
+        return record and record.run
+
+
+def with_asked(runs: dict[str, Run], p: int) -> dict[str, Run]:
+    """These runs, `standard` and `grokking`, with that of the URL in the place of the one that is like it; a sentence
+    says which, or why it is not shown."""
+    asked = st.query_params.get("run")
+    if asked is None:
+        return runs
+    run = shown_run(p)
+    if run is not None and run.model == "mlp":
+        place, side = ("standard", "Left") if run.frac_train == 1 else ("grokking", "Right")
+        st.caption(f"{side}: the run {run.id}, in the place of the preset.")
+        return runs | {place: run}
+    del st.query_params["run"]
+    if run is not None:
+        st.info(f"{run.id} is a run of the {run.model} model, which this page does not show.")
+    elif not ID.fullmatch(asked) or int(asked[1:4]) == p:
+        st.error(f"No run called {plain(asked)} is here; showing the presets at p = {p} instead.")
+    return runs
+
+
 def choose_run(p: int, names: list[str], models: tuple[str, ...] = ("mlp",)) -> Record:
     """The record of the run in the URL, else of one of these presets; where there is none, offer to train it
     and stop.  A modulus other than the run's leaves that run; a run of another model is sent to its own page."""
@@ -127,7 +172,10 @@ def choose_run(p: int, names: list[str], models: tuple[str, ...] = ("mlp",)) -> 
         run = found.record.run if found.record else found.job.run if found.job else None
         if run is not None and run.p == p:
             back, line = st.columns([1, 3], vertical_alignment="center")
-            back.button("Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch")
+            back.button(
+                "Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch",
+                disabled=links.locked("run"),
+            )  # fmt: skip
             line.caption(f"Run {run.id}, {provenance(found.record) if found.record else 'not begun'}.")
             if run.model not in models:
                 st.info(f"{run.id} is a run of the {run.model} model, which this page does not show.")
@@ -138,9 +186,13 @@ def choose_run(p: int, names: list[str], models: tuple[str, ...] = ("mlp",)) -> 
             st.error(f"No run called {plain(asked)} is here; showing the preset at p = {p} instead.")
         del st.query_params["run"]
     key = f"preset-of-{names[0]}"
+    if len(names) > 1:
+        links.carry("preset", key, links.one_of(names))
     if st.session_state.get(key) not in names:
         st.session_state[key] = names[0]
-    name = st.selectbox("Run", names, key=key, persist_state="session") if len(names) > 1 else names[0]
+    name = names[0]
+    if len(names) > 1:
+        name = st.selectbox("Run", names, key=key, persist_state="session", disabled=links.locked("run"))
     try:
         run = preset(name, p)
     except ValueError as error:  # there is none of this name at so small a modulus
@@ -157,6 +209,17 @@ def _something_to_draw(run: Run) -> Record:
     if not found.live:
         offer(run, key=f"train-{run.preset}")
     st.stop()
+
+
+def compare_link(runs: list[Run]):
+    """The way to these runs beside each other, or to the first few of them."""
+    from ..compare import MOST
+
+    st.page_link(
+        "pages/22_Compare.py", label="Compare" if len(runs) <= MOST else f"Compare the first {MOST}",
+        icon=":material/compare_arrows:",
+        query_params={"runs": ",".join(run.id for run in runs[:MOST]), "p": str(runs[0].p)},
+    )  # fmt: skip
 
 
 def follow(*run_ids: str):

@@ -7,6 +7,8 @@ import streamlit as st
 from .. import hosting
 from ..runs import P_MAX, P_MIN, check_p
 from ..store import ID
+from . import links
+from .lookup import WITH_A_RUN, lab, shown_run
 from .words import plain
 
 ODD = list(range(P_MIN, P_MAX + 1, 2))
@@ -14,6 +16,7 @@ ODD = list(range(P_MIN, P_MAX + 1, 2))
 PAGES = {
     "streamlit_app.py": ("Home", ":material/home:"),
     "pages/21_Introduction.py": ("Introduction", ":material/school:"),
+    "pages/23_Glossary.py": ("Glossary", ":material/menu_book:"),
     "pages/1_Live.py": ("Live", ":material/play_circle:"),
     "pages/2_Overview.py": ("Overview", ":material/dashboard:"),
     "pages/14_Atlas.py": ("Atlas", ":material/map:"),
@@ -28,6 +31,7 @@ PAGES = {
     "pages/12_Grokking.py": ("Grokking", ":material/lightbulb:"),
     "pages/19_Forks.py": ("Forks", ":material/fork_right:"),
     "pages/18_Seeds.py": ("Seeds", ":material/grain:"),
+    "pages/22_Compare.py": ("Compare", ":material/compare_arrows:"),
     "pages/13_Sweeps.py": ("Sweeps", ":material/grid_on:"),
     "pages/15_Transformer.py": ("Transformer", ":material/hub:"),
     "pages/16_Tasks.py": ("Tasks", ":material/calculate:"),
@@ -42,10 +46,18 @@ def page(title: str) -> int:
     st.set_page_config(page_title=f"{title} · modadd", page_icon=":material/network_node:", layout="wide")
     if hosting.hosted():
         _guard()
-    asked = st.query_params.get("p") or st.session_state.get("p")
-    for target, (name, icon) in PAGES.items():
-        st.sidebar.page_link(target, label=name, icon=icon, query_params={"p": str(asked)} if asked else None)
-    return _sidebar_p()
+    links.restrict()
+    p = _modulus()
+    links.share()
+    _ways(p)
+    st.sidebar.select_slider(
+        "Modulus p", ODD, key="p", persist_state="session", disabled=links.locked("p") or links.locked("run")
+    )
+    links.carry("log", "log_steps", links.flag)
+    st.sidebar.toggle("Logarithmic steps", key="log_steps", persist_state="session")
+    if fault := lab().store.fault:
+        st.warning(f"{plain(fault, 300)}.")
+    return p
 
 
 def _guard():
@@ -58,29 +70,23 @@ def _guard():
         st.stop()
 
 
-def _sidebar_p() -> int:
+def _modulus() -> int:
     """The modulus in view, shared by all pages, kept in the URL as `p`; a run in the URL brings its own."""
-    asked, run = st.query_params.get("p"), st.query_params.get("run", "")
-    if asked is None and ID.fullmatch(run):
-        asked = run[1:4].lstrip("0")
-    if asked is not None:
-        try:
-            check_p(int(asked) if re.fullmatch(r"-?\d{1,9}", asked) else asked)
-        except ValueError as error:
-            st.error(f"{plain(str(error))}; showing p = 23 instead.")
-            st.session_state["p"] = 23
-        else:
-            st.session_state["p"] = int(asked)
+    run = st.query_params.get("run", "")
+    if "p" not in st.query_params and ID.fullmatch(run):
+        st.query_params["p"] = run[1:4].lstrip("0")
     st.session_state.setdefault("p", 23)
+    links.carry("p", "p", lambda text: check_p(int(text) if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) else text))
+    return st.session_state["p"]
 
-    def moved():  # the URL follows the slider, and everything else follows the URL
-        st.query_params["p"] = str(st.session_state["p"])
 
-    p = st.sidebar.select_slider("Modulus p", ODD, key="p", persist_state="session", on_change=moved)
-    st.sidebar.toggle("Logarithmic steps", key="log_steps", persist_state="session")
-    if st.query_params.get("p") != str(p):
-        moved()
-    return p
+def _ways(p: int):
+    """Links to all pages, which keep the modulus, and the run and the step where the page can show them."""
+    view = {name: st.query_params[name] for name in ("lock", "hide") if name in st.query_params} | {"p": str(p)}
+    run = shown_run(p)
+    for target, (name, icon) in PAGES.items():
+        more = {"run": run.id} | links.step_in_view() if run and target in WITH_A_RUN[run.model] else {}
+        st.sidebar.page_link(target, label=name, icon=icon, query_params=view | more)
 
 
 def log_steps() -> bool:

@@ -2,9 +2,16 @@
 
 import streamlit as st
 
+from .. import hosting
 from ..record import Record
-from .lookup import Found, lab, refusals
-from .words import duration, not_reached, number, plain, provenance
+from .lookup import Found, lab, refusals, visitor
+from .words import count, duration, not_reached, number, plain, provenance
+
+
+def steers(run_id: str) -> bool:
+    """May who looks stop, pause or delete this run?  Where strangers are served, only whoever began it."""
+    job = lab().job(run_id)
+    return not hosting.hosted() or (job is not None and job.owner == visitor())
 
 
 def status(run_id: str, now: Found):
@@ -12,10 +19,15 @@ def status(run_id: str, now: Found):
     job, record = now.job, now.record
     if not now.live:
         if job is not None and job.status == "failed":
-            st.error(f"{plain(job.error, 300)}. The lab goes on; change the settings or try again.")
+            st.error(f"{plain(job.error, 400)}. The lab goes on; change the settings or try again.")
+            if st.button("Try again", icon=":material/replay:", key="again"):
+                with refusals():
+                    lab().resume(run_id)
+                    st.rerun()
         elif record is not None and record.finished:
             why = {"epochs": "ran to its last step", "plateau": "stopped on a plateau", "diverged": "diverged"}
-            st.success(f"Run {run_id} {why[record.provenance['stop_reason']]} at step {record.step:,}.")
+            ended = "was imported" if record.run.preset == "imported" else why[record.provenance["stop_reason"]]
+            st.success(f"Run {run_id} {ended} at step {record.step:,}.")
         elif record is not None:
             st.progress(record.step / record.run.epochs, f"Paused at step {record.step:,} of {record.run.epochs:,}")
             if st.button("Resume", icon=":material/play_arrow:", key="resume", type="primary"):
@@ -24,12 +36,15 @@ def status(run_id: str, now: Found):
                     st.rerun()
         return
     if job.status == "queued":
-        st.progress(0.0, f"Waiting for {lab().waiting_before(job)} run(s) on {job.device}")
+        st.progress(0.0, f"Waiting for {count(lab().waiting_before(job), 'run')} on {job.device}")
     else:
         step = record.step if record else 0
         speed = record.provenance["steps_per_second"] if record else 0
         text = f"Step {step:,} of {job.run.epochs:,} · {speed:,.0f} steps/s · {duration(job.seconds_left)} left"
         st.progress(min(1.0, step / job.run.epochs), text)
+    if not steers(run_id):
+        st.caption("Another visitor began this run: you can watch it.")
+        return
     pause, stop, _ = st.columns([1, 1, 4])
     if pause.button("Pause", icon=":material/pause:", key="pause", width="stretch"):
         lab().pause(run_id)
@@ -63,8 +78,10 @@ def stage_line(record: Record):
             f"(neither order trained) {number(now['held_out_accuracy'], '.1%')}."
         )
     else:
+        end = now["stage1_end"]
+        right = "are not right yet" if end is None else f"are right from step {end:,} on"
         st.markdown(
             f"Train accuracy {number(now['train_accuracy'], '.1%')} and loss {number(now['train_loss'])} "
-            f"after {record.step:,} steps; 95 % of the sums are right from {not_reached(now['stage1_end'])} on."
+            f"after {record.step:,} steps; 95 % of the sums {right}."
         )
     st.caption(provenance(record))

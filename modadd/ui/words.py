@@ -40,6 +40,11 @@ def number(value: float | None, form: str = ".4g") -> str:
     return "–" if value is None else format(value, form)
 
 
+def count(n: int, what: str) -> str:
+    """A number of things: "1 run", "2,000 runs"."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 def not_reached(step: int | None) -> str:
     return "not reached" if step is None else f"step {step:,}"
 
@@ -48,8 +53,9 @@ def provenance(record: Record) -> str:
     """Where the numbers come from, in a phrase."""
     origin = record.provenance
     if "imported" in origin:
-        return f"{record.step:,} steps, imported as {plain(origin['imported'])} on {plain(origin['finished'], 10)}"
+        return f"step {record.step:,}, imported as {plain(origin['imported'])} on {plain(origin['finished'], 10)}"
+    taken = f", brought here as {plain(origin['bundle'])}" if "bundle" in origin else ""
     return (
         f"{record.step:,} steps in {duration(origin['seconds'])} on {plain(origin['device'])}, "
-        f"{record.run.precision}, torch {plain(origin['torch'])}, {plain(origin['finished'], 10)}"
+        f"{record.run.precision}, torch {plain(origin['torch'])}, {plain(origin['finished'], 10)}{taken}"
     )

@@ -1,0 +1,73 @@
+"""The tables of the README: what the atlas measured, and how each claim of the paper fared at every modulus.
+
+python scripts/tables.py                 # both, as Markdown
+python scripts/tables.py --p 23 53       # the first at these moduli
+"""
+
+import tempfile
+from dataclasses import dataclass
+
+from modadd import atlas, cli, store, survey
+
+
+@dataclass(kw_only=True)
+class Flags:
+    p: tuple[int, ...] = (23, 53, 97, 149, 199)
+    """Moduli of the first table."""
+
+
+MEASURES = {
+    "standard: IPR": ("standard", "ipr", ".2f"),
+    "mean |sin D|": ("standard", "mean_abs_sin_D", ".3f"),
+    "train loss": ("standard", "train_loss", ".2g"),
+    "grokking: stage I ends": ("grokking", "stage1_end", ",.0f"),
+    "stage II ends": ("grokking", "stage2_end", ",.0f"),
+    "held-out accuracy": ("grokking", "held_out_accuracy", ".1%"),
+    "IPR": ("grokking", "ipr", ".2f"),
+}
+
+
+def markdown(head: list[str], body: list[list[str]], numbers: bool) -> str:
+    """A table as Markdown; columns of numbers are flush right."""
+    rule = ["---:" if numbers else "---"] * len(head)
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, rule, *body)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def measured(rows: list[dict], moduli: tuple[int, ...]) -> str:
+    """One row a modulus; what was not reached is a dash."""
+    found = {(row["p"], row["preset"]): row for row in rows if row["where"] == "atlas"}
+    body = []
+    for p in moduli:
+        values = [(found.get((p, preset), {}).get(name), form) for preset, name, form in MEASURES.values()]
+        body.append([str(p), *("–" if value is None else format(value, form) for value, form in values)])
+    return markdown(["p", *MEASURES], body, True)
+
+
+def judged(rows: list[dict]) -> str:
+    """One row a claim: how many runs, of those in which it can be judged, bear it out."""
+    words = {(verdict["claim"], verdict["verdict"]): 0 for verdict in survey.verdicts(rows)}
+    for verdict in survey.verdicts(rows):
+        words[verdict["claim"], verdict["verdict"]] += 1
+    body = []
+    for claim in survey.claims.CLAIMS:
+        holds, partly, fails = (words.get((claim.name, verdict), 0) for verdict in survey.claims.VERDICTS[:3])
+        if total := holds + partly + fails:
+            body.append([claim.statement, *(f"{count} of {total}" for count in (holds, partly, fails))])
+    return markdown(["claim", *survey.claims.VERDICTS[:3]], body, False)
+
+
+def main(flags: Flags):
+    with tempfile.TemporaryDirectory() as empty:
+        shelf = store.Store(empty)
+        rows, _ = atlas.table(shelf)
+        shelf.close()
+    print(measured(rows, flags.p))
+    print()
+    print(judged(rows))
+
+
+if __name__ == "__main__":
+    chosen = cli.flags(Flags, __doc__)
+    with cli.one_sentence():
+        main(chosen)

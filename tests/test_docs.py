@@ -1,0 +1,100 @@
+"""What the documentation tells to type is known: scripts, flags, links and files; and its Python runs."""
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modadd import ui
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+READ = [page for page in PAGES if page.name not in ("CHANGELOG.md", "faults.md")]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The blocks of code in this language, "" for what is typed."""
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every call of a script: in blocks, and in the line between backticks."""
+    text = [line for block in blocks(page, "") for line in block.replace("\\\n", " ").splitlines()]
+    text += re.findall(r"`([^`\n]*scripts/[^`\n]*)`", page.read_text())
+    return [shlex.split(line.partition("scripts/")[2], comments=True) for line in text if "scripts/" in line]
+
+
+@functools.cache
+def told(script: str) -> str:
+    """What a script says of itself."""
+    asked = [sys.executable, f"scripts/{script}", "--help"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+ASKED = {
+    words[0]: sorted({flag.partition("=")[0] for page in READ for w in commands(page) if w[0] == words[0]
+                      for flag in w[1:] if flag.startswith("--")})
+    for page in READ for words in commands(page) if words[0].endswith(".py")
+}  # fmt: skip
+
+
+def test_something_is_documented():
+    assert {"train.py", "precompute.py", "sweep.py", "figures.py", "import_run.py", "tables.py"} <= ASKED.keys()
+    assert "--preset" in ASKED["train.py"]
+
+
+@pytest.mark.parametrize("script", sorted(ASKED))
+def test_every_documented_script_is_there(script):
+    assert (ROOT / "scripts" / script).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(ASKED))
+def test_every_documented_flag_is_known_to_its_script(script):
+    known = set(re.findall(r"--[a-z][a-z-]*", told(script)))
+    assert set(ASKED[script]) <= known
+
+
+@pytest.mark.parametrize("script", ["tables.py"])
+def test_the_flags_of_a_quick_script_are_known(script):
+    assert set(ASKED[script]) <= set(re.findall(r"--[a-z][a-z-]*", told(script)))
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.name)
+def test_every_make_target_is_there(page):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"(?:^ *|`)make ([a-z-]+)", page.read_text(), re.MULTILINE):
+        assert target in targets, target
+
+
+def test_every_page_and_module_of_the_readme_is_there():
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"^    (\w[\w/]*(?:\.py|/)) ", text, re.MULTILINE):
+        assert (ROOT / path).exists(), path
+    for name, _ in ui.PAGES.values():
+        assert f"\n| {name} |" in text, name
+
+
+def test_pictures_of_the_readme_stay_small():
+    assert sum(picture.stat().st_size for picture in ROOT.glob("docs/**/*.png")) < 1_500_000
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/researcher.md"])
+def test_documented_python_runs(page, capsys):
+    for block in blocks(ROOT / page, "python"):
+        # What the reader runs in full is here run for a few steps.
+        short = re.sub(r'preset\("standard", \d+(, epochs=\d+)?\)', 'preset("standard", 5, epochs=20)', block)
+        assert short != block
+        exec(short, {})
+    assert capsys.readouterr().out
