@@ -1,6 +1,7 @@
 """Runs on a cluster end as they do here; against a real Slurm of one node, which the tests start themselves."""
 
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -415,10 +416,11 @@ def test_a_task_that_comes_back_passes_over_what_is_finished(tmp_path, record):
     assert_same_training(spool.sibling(other), finish(other))
 
 
-def test_a_task_that_is_told_to_leave_keeps_a_checkpoint_and_comes_back_as_it_was(tmp_path):
+def test_a_task_that_is_told_to_leave_keeps_a_checkpoint_and_comes_back_as_it_was(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     task = a_task(tmp_path, ENDLESS, SMALL)
     threading.Thread(target=task).start()
-    until(lambda: hasattr(task, "_worker"))
+    until(lambda: f"{ENDLESS.id} trains from step 0" in caplog.text)
     assert task.checkpoint().function == a_task(tmp_path, ENDLESS, SMALL)
     spool = Spool(tmp_path)
     assert 0 < spool.sibling(ENDLESS).step == spool.word(ENDLESS.id).step < ENDLESS.epochs
