@@ -24,7 +24,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from modadd.cost import free_memory
+from modadd.cost import free_memory, usual_threads
 from modadd.data import train_mask
 from modadd.engine import engine, pick_device
 from modadd.model import FUNCTIONS, initial_weights
@@ -173,7 +173,11 @@ def measure(run: Run, device: torch.device, seconds: float) -> dict:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
+    everything, usual = torch.get_num_threads(), usual_threads(run)
+
     def timed(subject, n):
+        # Ours trains small runs on one thread, as the lab does; the plain trainer has all that torch takes.
+        torch.set_num_threads(usual if subject is subjects["ours"] else everything)
         wait()
         clock = time.perf_counter()
         subject.advance(n)
@@ -208,6 +212,7 @@ def measure(run: Run, device: torch.device, seconds: float) -> dict:
             left -= n
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.set_num_threads(everything)
 
     ours = statistics.median(times["ours"])
     plain = statistics.median(times["plain"]) if "plain" in times else None
@@ -223,6 +228,7 @@ def measure(run: Run, device: torch.device, seconds: float) -> dict:
         "useful_gflops": step_flop(run) / ours / 1e9,
         "matmul_gflops": matmul / 1e9,
         "fraction_of_matmul": step_flop(run) / ours / matmul,
+        "threads": usual if device.type == "cpu" else None,
         "turns": len(times["ours"]),
     }
 
