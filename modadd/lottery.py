@@ -30,21 +30,21 @@ def start(record: Record) -> dict[str, np.ndarray] | None:
         return None
     frame = record.frames[0]
     held = len(frame.get("frequency", ()))
-    drawn = _tables(*(fourier.dft(w[:held]) for w in _initial_weights(record.run)))
+    drawn = _tables(*(fourier.dft(w) for w in _initial_weights(record.run, held)))
     if held and _same(drawn, frame):
         return drawn
     return _tables(frame["theta_hat"], frame["xi_hat"]) if "theta_hat" in frame else None
 
 
-def _initial_weights(run: Run):
-    return _drawn(run.p, run.d_mlp, run.init, run.init_scale, run.seed)
+def _initial_weights(run: Run, neurons: int):
+    return _drawn(run.p, run.d_mlp, run.init, run.init_scale, run.seed, neurons)
 
 
 @lru_cache(maxsize=2)  # several presets begin with the same weights, and drawing them takes longest of all
-def _drawn(p: int, d_mlp: int, init: str, init_scale: float, seed: int):
+def _drawn(p: int, d_mlp: int, init: str, init_scale: float, seed: int, neurons: int):
     from .model import initial_weights  # torch, which reading a record does not need
 
-    both = initial_weights(Run(p=p, d_mlp=d_mlp, init=init, init_scale=init_scale, seed=seed))
+    both = initial_weights(Run(p=p, d_mlp=d_mlp, init=init, init_scale=init_scale, seed=seed), neurons)
     for weights in both:
         weights.flags.writeable = False
     return both

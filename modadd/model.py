@@ -50,8 +50,8 @@ FUNCTIONS: dict[str, Callable] = {
 }  # fmt: skip
 
 
-def initial_weights(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """(theta_MP, xi_MP) at step 0, float32, the same on every device.
+def initial_weights(run: Run, neurons: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(theta_MP, xi_MP) at step 0, float32, the same on every device; of the first so many neurons alone.
 
     `random`: init_scale * N(0, 1) / sqrt(p).  `single-freq`: each neuron one frequency, the same
     in both layers, every frequency equally often, phases uniform (arXiv:2602.16849, sec. 5).
@@ -63,10 +63,10 @@ def initial_weights(run: Run) -> tuple[np.ndarray, np.ndarray]:
         theta_MP = torch.randn(M, P, generator=draw).numpy()
         xi_PM = torch.randn(P, M, generator=draw).numpy()
         scale = np.float32(run.init_scale / np.sqrt(P))
-        return scale * theta_MP, scale * np.ascontiguousarray(xi_PM.T)
+        return scale * theta_MP[:neurons], scale * np.ascontiguousarray(xi_PM.T[:neurons])
     rng = np.random.default_rng([run.seed, 0])
-    frequency_M = rng.permutation(np.arange(M) % K)
-    phase_2M1 = rng.uniform(-np.pi, np.pi, (2, M, 1))
+    frequency_M = rng.permutation(np.arange(M) % K)[:neurons]
+    phase_2M1 = rng.uniform(-np.pi, np.pi, (2, M, 1))[:, :neurons]
     turn_MP = 2 * np.pi / P * ((frequency_M[:, None] + 1) * np.arange(P) % P)
     theta, xi = (run.init_scale * np.cos(turn_MP + phase_M1) for phase_M1 in phase_2M1)
     return theta.astype(np.float32), xi.astype(np.float32)

@@ -50,6 +50,12 @@ def test_single_frequencies_are_shuffled():
     assert (np.diff(frequency) % 11 != 1).sum() > 300
 
 
+@pytest.mark.parametrize("run", [RANDOM, SINGLE])
+def test_the_first_neurons_begin_as_they_do_among_all(run):
+    for few, all_ in zip(initial_weights(run, 7), initial_weights(run), strict=True):
+        np.testing.assert_array_equal(few, all_[:7])
+
+
 def test_initial_phases_are_uniform_and_the_layers_independent():
     neuron = measures.neurons(*initial_weights(SINGLE))
     for angle in (neuron["phi_M"], neuron["psi_M"], neuron["D_M"]):
