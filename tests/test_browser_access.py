@@ -59,12 +59,14 @@ def windows(browser):
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_fits_its_window_and_can_be_read_by_all(server, windows, page, look):
-    tab = windows[look].new_page()
+    tab, asked = windows[look].new_page(), []
+    tab.on("request", lambda request: asked.append(request.url))
     tab.goto(f"{server}/{page}?p=23")
     tab.wait_for_function(DRAWN, timeout=60_000)
     overflow = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 1
     assert tab.get_by_test_id("stException").count() == 0
+    assert not [url for url in asked if not url.startswith((server, "data:", "blob:"))]  # nobody else hears of it
     assert not tab.evaluate(CUT)
     assert not tab.evaluate(SILENT)
     tab.evaluate(AXE)

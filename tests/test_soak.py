@@ -39,17 +39,18 @@ def test_a_sample_sees_memory_threads_and_files(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_two_minutes_of_training_and_playing_leave_nothing_behind(tried):
-    command = [sys.executable, "scripts/soak.py", "--minutes", "2", "--most", "15", "--json"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+def test_ten_minutes_of_training_and_playing_leave_nothing_behind(tried):
+    # Less would be warm-up: records that stay in memory for a while, libraries, the pages' first charts.
+    command = [sys.executable, "scripts/soak.py", "--minutes", "10", "--json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100)
     assert told.returncode == 0, told.stdout + told.stderr
     seen = json.loads(told.stdout)
     assert seen["runs"]
     assert seen["films"]
     tried(
-        "two minutes of training and playing with open pages (scripts/soak.py takes hours)",
+        "ten minutes of training and playing with open pages (scripts/soak.py takes hours)",
         seen["runs"],
         f"memory grew by {seen['growth']['memory']} % after a short warm-up, no thread or file was left behind",
     )
