@@ -120,11 +120,12 @@ def tips(**titles: str) -> list[alt.Tooltip]:
 def step_axis(log: bool) -> alt.X:
     scale = alt.Scale(type="symlog", constant=10) if log else alt.Scale(nice=False)
     return alt.X(
-        "step:Q",
-        title="training step",
-        scale=scale,
-        axis=alt.Axis(tickCount=6, format="~s", labelExpr="datum.value ? datum.label : '0'", labelFlush=True),
-    )
+        "step:Q", title="training step", scale=scale,
+        axis=alt.Axis(
+            tickCount=6, format="~s", labelExpr="datum.value ? datum.label : '0'", labelFlush=True,
+            labelFlushOffset=-4,  # the page's font is wider than the one that the chart was laid out for
+        ),
+    )  # fmt: skip
 
 
 def ramp(values: np.ndarray, colours: tuple[str, ...]) -> np.ndarray:
