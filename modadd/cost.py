@@ -8,6 +8,7 @@ Nothing here is typed in: the speed of a matrix product is measured, and so are 
 of a middling network, once per process.
 """
 
+import contextlib
 import os
 import time
 import zlib
@@ -15,16 +16,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from .lab import SMALL_FLOP
 from .record import SPECTRUM_NEURONS, TABLE_NEURONS, frame_steps, weight_stride
 from .runs import Run, examples, step_flop
 
 TINY_P, MIDDLING_P = 3, {"cpu": 31, "cuda": 61}
 FIXED_FLOP = 10**7  # what the fixed cost of a step on a CPU is worth, roughly
 BUDGET_SECONDS = 0.1  # for each measurement
+SMALL_FLOP = 10**8  # of a step, p = 31 and below
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def cores() -> int:
 
 def usual_threads(run: Run) -> int:
     """CPU threads that a run gets where it may have the machine for itself; on small products a second thread
-    gains little and waits for the first."""
+    gains little and waits for the first, and a page wants a core of its own."""
     return 1 if step_flop(run) < SMALL_FLOP else cores()
 
 
@@ -128,13 +130,18 @@ def check_memory(run: Run, device: str = "auto") -> Cost:
     from .engine import pick_device
 
     where = str(pick_device(device))
+    check_room(run, where)
+    return estimate(run, where)
+
+
+def check_room(run: Run, where: str):
+    """ValueError if the run needs more memory than this device has free; measures nothing else."""
     need, free = memory_and_disk(run)[0], free_memory(where)
     if need > 0.9 * free:
         raise ValueError(
             f"this run needs about {need / 2**30:.1f} GiB of memory and {where} has "
             f"{free / 2**30:.1f} GiB free: choose a smaller p or d_mlp"
         )
-    return estimate(run, where)
 
 
 def free_memory(device: str = "cpu") -> int:
@@ -143,6 +150,9 @@ def free_memory(device: str = "cpu") -> int:
         import torch
 
         return torch.cuda.mem_get_info(device)[0]
+    with contextlib.suppress(OSError, StopIteration):  # what only caches files counts as free
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:")))
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

@@ -9,7 +9,6 @@ import contextlib
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +17,12 @@ from dataclasses import dataclass, field
 import filelock
 
 from . import forks
+from .cost import check_room, usual_threads
 from .record import Record
 from .runs import Run, check_start
 from .store import Damaged, Store, Unkept
 
 CHECKPOINT_SECONDS = 20
-SMALL_FLOP = 10**8  # p = 31 and below
 STATE_BYTES = 64 << 20  # a larger optimiser state is not kept with a finished run
 REMEMBERED, RECORDS = 100, 8  # jobs that are over, and of these records: the store has them, and memory is not endless
 WAITING, KEPT = ("queued", "running"), ("finished", "paused", "stopped")
@@ -93,6 +92,7 @@ class Lab:
             if job is not None and job.active:
                 return job
             owner = self.admit(run)
+            check_room(run, device)
             over = [job for job in self._jobs.values() if job.status in KEPT]
             for old in over[:-RECORDS]:
                 old.record = None
@@ -199,11 +199,8 @@ class Lab:
     def _train(self, job: Job) -> str:
         import torch
 
-        from .runs import step_flop
-
         if job.device == "cpu":
-            # A second thread gains little on small products, and the page wants a core of its own.
-            torch.set_num_threads(1 if step_flop(job.run) < SMALL_FLOP else os.cpu_count() or 1)
+            torch.set_num_threads(usual_threads(job.run))
 
         def look(update) -> bool:
             job.record = update.record

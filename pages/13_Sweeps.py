@@ -114,16 +114,11 @@ if missing:
         f"Train {ui.count(len(missing), 'run')}", type="primary", icon=":material/play_arrow:", disabled=not sure
     ):
         # Behind whatever one starts by hand, and seed after seed, so that settings can be compared early.
-        for place, run in enumerate(sorted(missing, key=lambda run: grid.axes["seed"].index(run.seed))):
-            lab.submit(run, device, priority=1 + place)
-        st.rerun()
-mine = [run for run in live if ui.steers(run.id)]
-if mine and stop.button("Stop all", icon=":material/stop:"):
-    for run in reversed(mine):  # those that wait first, or the next one would begin
-        lab.stop(run.id)
-    for run in mine:
-        lab.job(run.id).done.wait(10)  # a worker leaves at its next look, with a checkpoint
-    st.rerun()
+        with ui.refusals():
+            for place, run in enumerate(sorted(missing, key=lambda run: grid.axes["seed"].index(run.seed))):
+                lab.submit(run, device, priority=1 + place)
+            st.rerun()
+ui.stop_all([run.id for run in live], stop)
 
 
 @st.fragment(run_every=max(2 * ui.TICK, len(grid.runs) / 50) if live else None)

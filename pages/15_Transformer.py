@@ -59,14 +59,8 @@ def invite(others: dict[str, str]):
     )  # fmt: skip
     st.caption(ui.price(run))
     if ui.find(run.id).record or st.button("Train it", type="primary", icon=":material/play_arrow:"):
-        from modadd.cost import check_memory
-
-        try:
-            check_memory(run, ui.default_device())
+        with ui.refusals():
             ui.lab().submit(run)
-        except ValueError as error:
-            st.error(f"{error}.")
-        else:
             st.query_params["run"] = run.id
             st.rerun()
     st.stop()

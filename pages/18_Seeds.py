@@ -80,11 +80,7 @@ if missing:
             for place, run in enumerate(missing):
                 lab.submit(run, device, priority=1 + place)  # behind whatever one starts by hand
             st.rerun()
-mine = [run for run in waiting if ui.steers(run.id)]
-if mine and st.button("Stop all", icon=":material/stop:"):
-    for run in mine:
-        lab.stop(run.id)
-    st.rerun()
+ui.stop_all([run.id for run in waiting])
 
 grokking = runs[0].frac_train < 1
 offered = [key for key in seeds.CURVES if grokking or not key.startswith(("test", "held", "rare"))]

@@ -62,11 +62,9 @@ if child is not None:
         + ui.price(child)
     )
     if st.button("Fork", type="primary", icon=":material/fork_right:"):
-        try:
+        with ui.refusals():
             lab.submit(child, resume=forks.begin(child, parent) if at_hand else None)
             st.rerun()
-        except ValueError as error:
-            st.error(f"{ui.plain(str(error), 300)}.")
 
 FIELDS = {"weight_decay": "λ", "lr": "η", "frac_train": "share", "optimizer": "", "activation": "", "epochs": "until"}
 

@@ -54,14 +54,8 @@ def settings() -> Run | None:
 
 def start(run: Run, **resume):
     """Queue a run and put its id into the URL."""
-    from modadd.cost import check_memory
-
-    try:
-        check_memory(run, ui.default_device() if device == "auto" else device)
+    with ui.refusals():
         ui.lab().submit(run, device, **resume)
-    except ValueError as error:
-        st.error(f"{error}.")
-    else:
         st.session_state["run"] = st.query_params["run"] = run.id
         st.rerun()
 

@@ -168,8 +168,10 @@ def test_members_of_an_ensemble_equal_runs_of_their_own():
     for run, together in zip(runs, train_many(runs, "cuda"), strict=True):
         *_, alone = train(run, device="cuda")
         assert together.run == run
-        for name in METRICS:
-            np.testing.assert_array_equal(together.history[name], alone.record.history[name])
+        for name in ("theta", "xi"):
+            np.testing.assert_array_equal(together.frame()[name], alone.record.frame()[name])
+        for name in METRICS:  # the norm is summed in another order, and by one unit in the last place another
+            np.testing.assert_allclose(together.history[name], alone.record.history[name], rtol=2e-7)
 
 
 @CUDA

@@ -13,7 +13,7 @@ HOUSE = Path(modadd.__file__).parent
 # Each may import those above it only.
 ORDER = (
     "runs", "data", "fourier", "ideal", "theory", "model", "step", "optim", "fused", "measures", "record", "surgery",
-    "engine", "training", "lottery", "check", "checkpoint", "exchange", "index", "store", "forks", "lab", "cost",
+    "engine", "training", "lottery", "check", "checkpoint", "exchange", "index", "store", "forks", "cost", "lab",
     "hosting", "pool", "spool", "cluster", "survival", "seeds", "sweep", "verdicts", "claims", "atlas", "survey",
     "rows", "compare", "simulation", "votes", "lesson", "glossary", "cli", "profiling", "tracking",
     "published_transformers", "published", "bundle", "importing",

@@ -143,7 +143,7 @@ def test_settings_that_are_no_run_are_one_sentence(app):
     test.selectbox(key="device").set_value("cpu").run()
     next(button for button in test.button if button.label == "Train").click().run()
     assert not test.exception
-    assert errors(test) == ["precision tf32 needs a CUDA device: choose fp32."]
+    assert errors(test) == [f"{ui.plain('precision tf32 needs a CUDA device: choose fp32')}."]
     assert not ui.lab().jobs()
 
 
@@ -154,7 +154,7 @@ def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):
     test = app("pages/1_Live.py", p="97")
     assert any("GiB of memory" in text.value for text in test.sidebar.caption)
     next(button for button in test.button if button.label == "Train").click().run()
-    assert any("choose a smaller p or d_mlp" in text for text in errors(test))
+    assert any(f"choose a smaller p or {ui.plain('d_mlp')}" in text for text in errors(test))
     assert not ui.lab().jobs()
 
 

@@ -52,6 +52,19 @@ def status(run_id: str, now: Found):
         lab().stop(run_id)
 
 
+def stop_all(run_ids: list[str], place=st):
+    """Where some of these are the visitor's to stop: a button that leaves them all at a checkpoint."""
+    mine = [run_id for run_id in run_ids if steers(run_id)]
+    if not mine or not place.button("Stop all", icon=":material/stop:"):
+        return
+    for run_id in reversed(mine):  # those that wait first, or the next one would begin
+        lab().stop(run_id)
+    for run_id in mine:
+        if job := lab().job(run_id):
+            job.done.wait(10)  # a worker leaves at its next look, with a checkpoint
+    st.rerun()
+
+
 def headline(record: Record):
     """The numbers of the moment, in one row."""
     now = record.summary
