@@ -5,7 +5,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from . import data, fourier, measures, rows, seeds
+from . import data, fourier, measures, rows
+from .many import seeds
 from .record import Record, thin_rows
 from .runs import Run, presets_at
 

@@ -53,7 +53,7 @@ def train(
     it was taken at, as long as measuring it costs at most a tenth of the time; such frames are not
     kept.  Raises ValueError for a device or a record that does not fit.
     """
-    for (update,) in _lockstep([run], [resume], pick_device(device), every, live):
+    for (update,) in lockstep([run], [resume], pick_device(device), every, live):
         yield update
 
 
@@ -73,7 +73,7 @@ def train_many(
             return list(pool.map(_train_alone, runs))
     records: dict[str, Record] = {}
     for group in groups(runs) if fused.available() else [[run] for run in runs]:
-        for updates in _lockstep(group, [None] * len(group), where, every=0.5, live=False):
+        for updates in lockstep(group, [None] * len(group), where, every=0.5, live=False):
             if look is not None:
                 look(updates)
         records |= {update.record.run.id: update.record for update in updates}
@@ -150,7 +150,7 @@ class _Member:
         )  # fmt: skip
 
 
-def _lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[Update]]:
+def lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[Update]]:
     """Train runs of one group together; yields one Update a run, in their order."""
     for run, resume in zip(runs, resumes, strict=True):
         if resume is None:

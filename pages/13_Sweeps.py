@@ -4,8 +4,9 @@ import json
 
 import streamlit as st
 
-from modadd import sweep, ui, verdicts
+from modadd import ui
 from modadd.figures import sweep_report, sweep_tables, sweeps
+from modadd.many import sweep, verdicts
 from modadd.runs import EPOCHS_MAX, P_GROK, TRANSFORMERS, preset, presets_at
 from modadd.store import Damaged
 

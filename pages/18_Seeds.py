@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from modadd import measures, seeds, ui
+from modadd import measures, ui
 from modadd.figures import many
 from modadd.figures.style import table
+from modadd.many import seeds
 from modadd.runs import P_GROK, preset, presets_at
 from modadd.store import Damaged
 

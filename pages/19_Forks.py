@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from modadd import forks, seeds, ui
+from modadd import forks, ui
 from modadd.figures import many
+from modadd.many import seeds
 from modadd.runs import Activation, Optimizer, presets_at
 
 p = ui.page("Forks")

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from modadd import compare, rows, seeds, ui
+from modadd import compare, rows, ui
 from modadd.figures import compare as draw
 from modadd.figures import grids, logits, neurons, transformer
+from modadd.many import seeds
 
 ABREAST = 3  # charts in a row
 VIEWS = ("overlaid", "side by side")

@@ -21,7 +21,8 @@ from typing import Literal
 
 from rich.table import Table
 
-from modadd import atlas, check, cli, cluster, cost, pool, store
+from modadd import atlas, check, cli, cost, store
+from modadd.many import cluster, pool
 from modadd.runs import PRESETS, Run, preset, presets_at
 
 P_EXACT = 71  # the largest modulus that `--precision auto` trains in float32 on a GPU

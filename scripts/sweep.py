@@ -16,7 +16,8 @@ from typing import Literal
 import tyro
 from rich.table import Table
 
-from modadd import cli, pool, store, sweep, verdicts
+from modadd import cli, store
+from modadd.many import pool, sweep, verdicts
 from modadd.runs import P_GROK, Run
 
 QUICK_STEPS = 2000

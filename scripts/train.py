@@ -48,7 +48,7 @@ class Flags(cli.RunFlags):
 def train_with_progress(run: Run, flags: Flags) -> dict:
     """The summary of the run, trained or found."""
     from modadd.lab import carry_out
-    from modadd.pool import light
+    from modadd.many.pool import light
     from modadd.training import train
 
     shelf = None if flags.no_cache else store.Store(flags.cache)

@@ -8,7 +8,7 @@ from conftest import SMALL, SMALL_SGD, assert_same_arrays, assert_same_training,
 
 from modadd.forks import begin, children, fork, left_at, origin, places
 from modadd.lab import carry_out
-from modadd.pool import carry_out_together
+from modadd.many.pool import carry_out_together
 from modadd.record import DETAILS
 from modadd.runs import Run
 

@@ -29,7 +29,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
-from modadd import bundle, checkpoint, cli, exchange, forks, hosting, seeds, sweep, ui
+from modadd import bundle, checkpoint, cli, exchange, forks, hosting, ui
+from modadd.many import seeds, sweep
 from modadd.record import SCHEMA, Record, read_card
 from modadd.runs import Run, preset
 from modadd.store import ID, MAGIC, Damaged, Store, default_folder, from_bytes, to_bytes, write_archive

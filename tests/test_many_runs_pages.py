@@ -9,9 +9,10 @@ from conftest import SMALL, finish
 from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, errors
 
-from modadd import preset, seeds, survival, ui
+from modadd import preset, ui
 from modadd.figures import many
 from modadd.forks import begin, fork
+from modadd.many import seeds, survival
 from modadd.record import DETAILS
 from modadd.store import squeeze
 

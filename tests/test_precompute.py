@@ -19,7 +19,8 @@ import pytest
 import torch
 from conftest import SMALL, assert_same_training, finish
 
-from modadd import check, cost, pool
+from modadd import check, cost
+from modadd.many import pool
 from modadd.runs import preset
 from modadd.store import Store, write_atlas
 
@@ -65,7 +66,8 @@ def all_records(cache):
 
 POOL = """
 import sys
-from modadd import pool, preset
+from modadd import preset
+from modadd.many import pool
 
 if __name__ == "__main__":
     runs = [preset(name, 11, epochs=1500) for name in ("standard", "quad_single_freq")]

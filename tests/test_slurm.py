@@ -21,10 +21,11 @@ from conftest import EXACT, SMALL, assert_same_training, finish
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modadd import cluster, cost
+from modadd import cost
 from modadd.forks import fork
+from modadd.many import cluster
+from modadd.many.spool import ArrayTask, Spool, Word
 from modadd.runs import Run, preset
-from modadd.spool import ArrayTask, Spool, Word
 from modadd.store import Store, to_bytes
 from modadd.training import train
 

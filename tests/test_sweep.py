@@ -18,13 +18,13 @@ from conftest import finish
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modadd import survival, sweep, verdicts
 from modadd.figures import sweep_report, sweep_tables, sweeps
+from modadd.many import survival, sweep, verdicts
+from modadd.many.sweep import Criterion, Grid
 from modadd.record import DETAILS, Record
 from modadd.runs import Run, preset
 from modadd.step import METRICS
 from modadd.store import Store
-from modadd.sweep import Criterion, Grid
 
 ROOT = Path(__file__).resolve().parents[1]
 spec = importlib.util.spec_from_file_location("sweep_script", ROOT / "scripts" / "sweep.py")

@@ -8,7 +8,7 @@ from test_pages import ROOT, errors
 from test_sweep import CASES, DEFAULT, planted
 
 from modadd import ui
-from modadd.sweep import Grid
+from modadd.many.sweep import Grid
 
 PAGE = "pages/13_Sweeps.py"
 TINY = {"p": "7", "decays": "0.5, 1", "seeds": "1, 2", "vary": "d_mlp = 11; frac_train = 0.7"}

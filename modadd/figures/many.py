@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import numpy as np
 
-from .. import seeds
+from ..many import seeds
 from ..record import Record, thin_rows
 from .style import COLOURS, HEIGHT, long, step_axis, table, tips
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import altair as alt
 
+from ..many.sweep import Criterion, Grid, Outcome
+from ..many.verdicts import summary
 from ..record import Record
-from ..sweep import Criterion, Grid, Outcome
-from ..verdicts import summary
 from . import export, sweep_tables, sweeps
 
 COLOURS = {"holds": "#12805f", "fails": "#b3261e", "undecided": "#6b7480"}

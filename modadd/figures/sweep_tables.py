@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from ..many.sweep import CURVES, Criterion, Grid, Outcome
 from ..record import Record, thin_rows
-from ..sweep import CURVES, Criterion, Grid, Outcome
 from .style import table
 
 KINDS = ("grokked", "censored: had not grokked when it ended")

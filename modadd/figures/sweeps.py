@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import altair as alt
 import numpy as np
 
+from ..many.sweep import CURVES, Criterion, Grid, Outcome
 from ..record import Record
-from ..sweep import CURVES, Criterion, Grid, Outcome
 from . import sweep_tables
 from .style import COLOURS, HEIGHT, ramp, step_axis, table, tips
 

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import cost
-from .record import Record
-from .runs import Run
+from .. import cost
+from ..record import Record
+from ..runs import Run
+from ..store import Damaged, Store, from_bytes, to_bytes
 from .spool import ArrayTask, Spool, Word
-from .store import Damaged, Store, from_bytes, to_bytes
 
 SIGNAL_SECONDS = 90  # before its time is up a task is told so; at most a quarter of its time,
 # because Slurm, which looks every half minute, may say so a minute too early

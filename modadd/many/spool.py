@@ -13,10 +13,10 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .lab import carry_out
-from .record import Record
-from .runs import Run
-from .store import from_bytes, to_bytes
+from ..lab import carry_out
+from ..record import Record
+from ..runs import Run
+from ..store import from_bytes, to_bytes
 
 TELL_SECONDS = 5  # between two words on how far a run is
 log = logging.getLogger(__name__)

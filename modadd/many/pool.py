@@ -18,12 +18,12 @@ from pathlib import Path
 
 import filelock
 
-from . import cost
-from .forks import origin
-from .lab import STATE_BYTES
-from .record import Record
-from .runs import Run
-from .store import Damaged, Store
+from .. import cost
+from ..forks import origin
+from ..lab import STATE_BYTES
+from ..record import Record
+from ..runs import Run
+from ..store import Damaged, Store
 
 P_TOGETHER = 31  # up to here one run leaves most of a GPU idle
 MOST_TOGETHER = 64
@@ -108,7 +108,7 @@ def _jobs(runs: list[Run], devices: Sequence[str]) -> list[list[Run]]:
     together = [run for run in runs if run.p <= P_TOGETHER] if any(d.startswith("cuda") for d in devices) else []
     jobs = [[run] for run in runs if run not in together]
     if together:
-        from .training import groups
+        from ..training import groups
 
         for group in groups(together):
             size = min(MOST_TOGETHER, -(-len(group) // len(devices)))
@@ -219,7 +219,7 @@ def _work(pipe: connection.Connection, cache: str, device: str, threads: int, ch
 
 
 def _share(job: list[Run], device: str) -> bool:
-    from . import fused
+    from .. import fused
 
     return len(job) == 1 or (device.startswith("cuda") and fused.available())
 
@@ -234,8 +234,8 @@ def carry_out_together(
     are kept every `checkpoint_seconds`, but take at most a tenth of the time.  `look` sees the step of every run
     and returns True to leave off with a checkpoint.
     """
-    from .engine import pick_device
-    from .training import _lockstep  # torch loads with the first job
+    from ..engine import pick_device
+    from ..training import lockstep  # torch loads with the first job
 
     busy, free = [], {}
     with contextlib.ExitStack() as locks, ThreadPoolExecutor(threads) as hands:
@@ -262,7 +262,7 @@ def carry_out_together(
         for members in free.values():
             kept, saved, rest = set(), time.monotonic(), checkpoint_seconds
             where, every = pick_device(device), min(0.25, checkpoint_seconds)
-            for updates in _lockstep(*map(list, zip(*members, strict=True)), where, every, live=False):
+            for updates in lockstep(*map(list, zip(*members, strict=True)), where, every, live=False):
                 leave = look({update.record.run.id: update.step for update in updates})
                 now = time.monotonic()
                 due = [

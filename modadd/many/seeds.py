@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import measures, survival
-from .record import Record
+from .. import measures
+from ..record import Record
+from . import survival
 
 # Name of a column of the history, or of a scalar of the frames, and what it is called.
 CURVES = {

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from . import data, lottery, survival
-from .runs import Run
+from .. import data, lottery
+from ..runs import Run
+from . import survival
 from .sweep import CURVES, WEIGHT_DECAYS, Criterion, Grid, Outcome
 
 VERDICTS = ("holds", "fails", "undecided")
