@@ -15,7 +15,13 @@ def steers(run_id: str) -> bool:
 
 
 def status(run_id: str, now: Found):
-    """Progress, speed and time left of a run, with the buttons that steer it."""
+    """Progress, speed and time left of a run, with the buttons that steer it; one block, whatever is in it, so that
+    what follows keeps its place when the run ends."""
+    with st.container(key="status"):
+        _status(run_id, now)
+
+
+def _status(run_id: str, now: Found):
     job, record = now.job, now.record
     if not now.live:
         if job is not None and job.status == "failed":
