@@ -226,14 +226,17 @@ class Record:
 
     def compact(self, detail: "Detail") -> "Record":
         """A small record that still draws every curve.  Frames are chosen evenly and geometrically; of
-        the history stay the rows that `thin_rows` picks and every first step at a whole percent of
-        accuracy, so that a stage ends where it did."""
+        the history stay the rows that `thin_rows` picks, every first step at a whole percent of accuracy, so
+        that a stage ends where it did, and the last times that every answer was right or ceased to be."""
         columns = [column for column in self.history.values() if np.isfinite(column).any()]
         keep = set(thin_rows(columns[:4], detail.rows).tolist())
         for name, column in self.history.items():
             if name.endswith("accuracy") and len(column):
                 best = np.floor(np.maximum.accumulate(np.nan_to_num(column)) * 100)
                 keep |= set(np.flatnonzero(np.diff(best, prepend=-1)).tolist())
+                looked = np.flatnonzero(np.isfinite(column))
+                turned = looked[np.diff(column[looked] == 1, prepend=False)]
+                keep |= set(turned[-detail.rows :].tolist())
         keep = np.array(sorted(keep), int)
         count = len(self.frames)
         turns = self._turning_frames()

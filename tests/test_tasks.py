@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from modadd import data
+from modadd.record import Detail
 from modadd.runs import Run, preset, step_flop
 from modadd.step import METRICS
 from modadd.store import from_bytes, to_bytes
@@ -335,3 +336,12 @@ def test_solved_means_perfect_for_long_enough(record, perfect, solved):
     seen = replace(record, steps=np.arange(2000), history=dict.fromkeys(METRICS, accuracy))
     assert measures.solved_at(seen) == solved
     assert measures.latest(seen, "test_accuracy") == accuracy[100 * (len(perfect) - 1)]
+
+
+def test_a_compact_record_is_solved_where_the_whole_one_is(record):
+    accuracy = np.ones(20_000, np.float32)
+    accuracy[:100], accuracy[[5_000, 5_300, 5_600]] = 0.2, 0.999  # three dips, each of one look
+    seen = replace(record, steps=np.arange(20_000), history=dict.fromkeys(METRICS, accuracy))
+    small = seen.compact(Detail(2, 2, 2, 50, 2048, 64, weights=False))
+    assert len(small.steps) < 200
+    assert measures.solved_at(small, 4_950) == measures.solved_at(seen, 4_950) == 5_601
