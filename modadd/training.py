@@ -64,7 +64,8 @@ def train_many(
 
     On a CUDA device with Triton, runs that differ only in seed, rates, split or initial weights share one
     engine and advance together; `look` sees the updates of each group.  On a CPU they are spread
-    over `workers` processes of one thread each.
+    over `workers` processes of one thread each; a script of yours then needs `if __name__ == "__main__":`, as
+    multiprocessing asks of every script that starts processes.
     """
     where = pick_device(device)
     if where.type == "cpu":
