@@ -33,6 +33,17 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device("cuda:0" if name == "cuda" else name)
 
 
+@contextlib.contextmanager
+def precision(run: Run):
+    """Products of float32 on CUDA as this run wants them: rounded to TF32 on the way, or not."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = run.precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
 class Engine:
     """One run on the CPU.  `step` updates are done; history row s holds the metrics of step s.
 
@@ -159,15 +170,6 @@ class CudaEngine(Engine):
         else:
             super()._build()
 
-    @contextlib.contextmanager
-    def _precision(self):
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = self.run.precision == "tf32"
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
-
     def _one_step(self, row_EC):
         if not self.fused:
             return super()._one_step(row_EC)
@@ -185,7 +187,7 @@ class CudaEngine(Engine):
         # Warming up runs real steps: put everything back afterwards.
         before = [self.state(e) for e in range(len(self.runs))]
         stream = torch.cuda.Stream()
-        with self._precision(), torch.cuda.stream(stream):
+        with precision(self.run), torch.cuda.stream(stream):
             for _ in range(2):
                 self._recorded_step()
             stream.synchronize()
@@ -204,7 +206,7 @@ class CudaEngine(Engine):
         self.step += n
 
     def record_here(self):
-        with self._precision():
+        with precision(self.run):
             if not self.fused:
                 return super().record_here()
             self._compose()

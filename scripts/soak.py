@@ -11,25 +11,20 @@ medians of the second and the last third differ by is growth, and the exit statu
 
 import os
 import re
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from serving import chromium, server
+
 from modadd import cli
 
-ROOT = Path(__file__).resolve().parents[1]
 LOOK_SECONDS = 2.0
 FEW = 2  # threads and files that come and go: a request on its way, a lock that is held
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-         "--disable-component-update")  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -62,49 +57,18 @@ def sample(pid: int) -> Sample:
     return Sample(memory / 1000, threads, len(os.listdir(f"/proc/{pid}/fd")))
 
 
-@contextmanager
-def server(cache: Path, log: Path, **environment: str) -> Iterator[tuple[int, int]]:
-    """(process id, port) of a lab over this cache that answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"MODADD_CACHE": str(cache)} | environment
-        )
-        try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            else:
-                raise OSError("the server did not begin to answer within a minute")
-            yield process.pid, port
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 def watch(flags: Flags) -> tuple[list[Sample], int, int]:
     """(samples, runs trained, films played) of so many minutes with two open pages."""
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        raise OSError("Chromium is not installed")
     samples, runs, films = [], 0, 0
     with ExitStack() as open_:
         folder = Path(open_.enter_context(tempfile.TemporaryDirectory()))
-        pid, port = open_.enter_context(server(folder / "runs", folder / "log"))
-        browser = open_.enter_context(sync_playwright()).chromium.launch(executable_path=chromium, args=list(FLAGS))
-        open_.callback(browser.close)
+        browser = open_.enter_context(chromium())
+        lab = open_.enter_context(server(folder / "runs"))
         live, film = browser.new_page(), browser.new_page()
         for page in (live, film):
             page.set_default_timeout(120_000)
-        live.goto(f"http://127.0.0.1:{port}/Live?p={flags.p}")
-        film.goto(f"http://127.0.0.1:{port}/Phases?p=23")
+        live.goto(f"{lab.url}/Live?p={flags.p}")
+        film.goto(f"{lab.url}/Phases?p=23")
         play = film.get_by_role("button", name="Play")
         play.first.wait_for()
         until = time.monotonic() + 60 * flags.minutes
@@ -116,7 +80,7 @@ def watch(flags: Flags) -> tuple[list[Sample], int, int]:
                 film.get_by_role("button", name="Start", exact=True).first.click()
                 play.first.click()
                 films += 1
-            samples.append(sample(pid))
+            samples.append(sample(lab.pid))
             live.wait_for_timeout(1000 * LOOK_SECONDS)
         for page in (live, film):
             if page.get_by_test_id("stException").count():

@@ -8,23 +8,21 @@
 Needs the development requirements (playwright, `pip install -r requirements-dev.txt`) and a Chromium.
 """
 
-import argparse
 import contextlib
-import json
 import os
 import platform
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("Phases", "Lottery", "Weights", "Grokking")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+from serving import CHROMIUM, chromium, server
+
+from modadd import cli
+
+PAGES = ("Overview", "Weights", "Phases", "Logits", "Lottery", "Grokking")
+SPEED = 15  # frames a second that the player is asked for
 SETTLED = 700  # milliseconds without a new picture after which a page is drawn
 
 # Looks at every frame which charts were drawn since the last, and keeps the moment of each picture that is new.
@@ -75,39 +73,16 @@ IN_VIEW = """() => [...document.querySelectorAll('[class*=st-key-chart-]')].filt
 }).map(chart => [...chart.classList].find(name => name.startsWith('st-key-chart-')).slice(13))"""
 
 
-@contextlib.contextmanager
-def server(cache: str):
-    """The address of a lab over this cache."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=os.environ | {"MODADD_CACHE": cache},
-    )  # fmt: skip
-    try:
-        for _ in range(240):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@contextlib.contextmanager
-def chromium(path: str | None):
-    """A browser."""
-    from playwright.sync_api import sync_playwright
-
-    path = path or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+@dataclass(kw_only=True)
+class Flags:
+    pages: list[str] = field(default_factory=lambda: list(PAGES))
+    """Pages with a player."""
+    p: list[int] = field(default_factory=lambda: [23, 97])
+    """Moduli for moves and for playing."""
+    chromium: str | None = CHROMIUM
+    """Path of the browser, where it is not found by itself."""
+    json: bool = False
+    """Print one JSON object on stdout."""
 
 
 @contextlib.contextmanager
@@ -133,7 +108,7 @@ def answered(tab) -> float:
     return tab.evaluate("(window.pictures.at(-1)[0] - window.asked) / 1000")
 
 
-def slider(tab, url: str) -> float:
+def slider(tab) -> float:
     """Move p from 23 to 97."""
     tab.locator(".st-key-p").scroll_into_view_if_needed()
     track = tab.locator(".st-key-p [role=group] > div").first.bounding_box()
@@ -159,13 +134,17 @@ def moves(tab, count: int = 4) -> dict:
 
 
 def play(tab, longest: float = 8) -> dict:
-    """Play from the start; distinct pictures a second of the charts in view, of the slowest and the median of them."""
+    """Play from the start at SPEED; distinct pictures a second of the charts in view, of the slowest, the median and
+    the fastest of them."""
     if tab.locator(".st-key-step-Back button").is_enabled():
         ask(tab)
         tab.locator(".st-key-step-Start button").click()
         answered(tab)
+    tab.locator(".st-key-step-speed").get_by_role("combobox").click()
+    tab.get_by_role("option", name=f"{SPEED} frames/s", exact=True).click()
     tab.locator(".st-key-step-play").get_by_role("button", name="Play").click()
     tab.locator(".st-key-step-play").get_by_role("button", name="Pause").wait_for()
+    tab.locator("[class*=st-key-chart-] .marks").first.scroll_into_view_if_needed()
     ask(tab)
     since = time.perf_counter()
     while time.perf_counter() - since < longest and tab.locator(".st-key-step-play").get_by_text("Pause").count():
@@ -177,13 +156,13 @@ def play(tab, longest: float = 8) -> dict:
     return {"slowest": rates[0], "median": statistics.median(rates), "fastest": rates[-1], "charts": len(rates)}
 
 
-def first_curve(browser, path: str) -> float:
+def first_curve(browser) -> float:
     """From opening Home over an empty cache to the first curve."""
-    with tempfile.TemporaryDirectory() as cache, server(cache) as url:
+    with tempfile.TemporaryDirectory() as cache, server(cache) as lab:
         tab = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
         tab.set_default_timeout(60_000)
         since = time.perf_counter()
-        tab.goto(url)
+        tab.goto(lab.url)
         line = ".st-key-chart-home-Accuracy svg.marks g.mark-line path[d*=L]"
         tab.locator(line).first.wait_for(state="attached")
         return time.perf_counter() - since
@@ -192,16 +171,16 @@ def first_curve(browser, path: str) -> float:
 def measure(browser, pages, moduli) -> dict:
     """All numbers, as they are printed with --json."""
     found = {"play": [], "move": [], "slider": []}
-    with tempfile.TemporaryDirectory() as cache, server(cache) as url:
+    with tempfile.TemporaryDirectory() as cache, server(cache) as lab:
         for page in pages:
             for p in moduli:
-                with opened(browser, f"{url}/{page}?p={p}") as tab:
+                with opened(browser, f"{lab.url}/{page}?p={p}") as tab:
                     if not tab.locator(".st-key-step-play").count():
                         continue
                     found["move"].append({"page": page, "p": p, **moves(tab)})
                     found["play"].append({"page": page, "p": p, **play(tab)})
-            with opened(browser, f"{url}/{page}?p=23") as tab:
-                found["slider"].append({"page": page, "seconds": slider(tab, url)})
+            with opened(browser, f"{lab.url}/{page}?p=23") as tab:
+                found["slider"].append({"page": page, "seconds": slider(tab)})
     return found
 
 
@@ -234,20 +213,15 @@ def table(found: dict):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", nargs="+", default=PAGES, help="pages with a player")
-    parser.add_argument("--p", type=int, nargs="+", default=[23, 97], help="moduli for moves and for playing")
-    parser.add_argument("--chromium", help="path of the browser, where it is not found by itself")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    asked = parser.parse_args()
-    try:
-        with chromium(asked.chromium) as browser:
-            found = {"machine": machine(), "browser": f"Chromium {browser.version}"}
-            found |= measure(browser, asked.pages, asked.p)
-            found["first curve"] = first_curve(browser, asked.chromium)
-    except ImportError as error:
-        sys.exit(f"{error}: install the development requirements, pip install -r requirements-dev.txt.")
-    print(json.dumps(found)) if asked.json else table(found)
+    flags = cli.flags(Flags, __doc__)
+    with cli.one_sentence(), chromium(flags.chromium) as browser:
+        found = {"machine": machine(), "browser": f"Chromium {browser.version}"}
+        found |= measure(browser, flags.pages, flags.p)
+        found["first curve"] = first_curve(browser)
+    if flags.json:
+        cli.print_json(found)
+    else:
+        table(found)
 
 
 if __name__ == "__main__":

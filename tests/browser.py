@@ -1,18 +1,11 @@
 """What tests in a real browser share: one server over an empty cache, one Chromium, a tab, and looking at a page."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
+import serving
+from serving import CHROMIUM
 
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 in_a_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
@@ -24,45 +17,17 @@ in_a_browser = [
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """The address of a server of our own, over an empty cache."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=out, stderr=out,
-            env=os.environ | {"MODADD_CACHE": str(tmp_path_factory.mktemp("cache"))},
-        )  # fmt: skip
-        for _ in range(120):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
-        process.wait(20)
+    with serving.server(tmp_path_factory.mktemp("cache"), log) as lab:
+        yield lab.url
     ours = [line for line in log.read_text().splitlines() if re.search(r'File "[^"]*/(modadd|pages)/', line)]
     assert not ours  # no traceback passed through the program
 
 
 @pytest.fixture(scope="session")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--disable-background-networking",
-                "--disable-component-update",
-            ],
-        )
-        yield chromium
-        chromium.close()
+    with serving.chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from browser import browser, server, tab  # noqa: F401  fixtures of all tests in a browser
 from hypothesis import settings
 
+from modadd import cli
 from modadd.model import FUNCTIONS, logits
 from modadd.runs import Run
 from modadd.store import Store
 from modadd.training import train
+
+pytest_plugins = ["browser", "pages"]  # the fixtures of tests in a browser, and of pages without one
 
 EXACT = 1e-12  # float64 against float64, relative to numbers of order one
 FLOAT32 = 1e-5  # float32 against float64, relative
@@ -91,6 +93,30 @@ def store(tmp_path):
     """An empty store with an empty atlas beside it."""
     (tmp_path / "atlas").mkdir()
     store = Store(tmp_path / "runs", tmp_path / "atlas")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def run_script(capsys):
+    """run_script(module, *flags) runs a script in this process: (exit status, the JSON object or None, stderr)."""
+
+    def run(module, *flags) -> tuple[int, dict | None, str]:
+        status = 0
+        try:
+            module.main(cli.flags(module.Flags, line=[*map(str, flags), "--json"]))
+        except SystemExit as end:
+            status = end.code
+        told = capsys.readouterr()
+        return status, json.loads(told.out) if told.out else None, told.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory):
+    """The atlas as it comes, without anything of the user's."""
+    store = Store(tmp_path_factory.mktemp("empty"))
     yield store
     store.close()
 

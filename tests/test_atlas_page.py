@@ -5,19 +5,19 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import SMALL
-from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors
+from serving import ROOT
 
 from modadd import atlas, claims, preset, survey, ui
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
 from modadd.runs import PRESETS
-from modadd.store import ATLAS, Store, write_atlas
+from modadd.store import ATLAS, write_atlas
+from pages import charts, errors, said
 
 PAGE = "pages/14_Atlas.py"
 KEPT = 1e-3  # a kept number, rounded to six digits, against one measured on another machine, relative
@@ -26,39 +26,14 @@ SAMPLE = 8
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    """The atlas as it comes, without anything of the user's."""
-    store = Store(tmp_path_factory.mktemp("empty"))
-    yield store
-    store.close()
-
-
-@pytest.fixture(scope="module")
 def rows(shipped):
     return atlas.table(shipped)[0]
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens the page over an empty cache, with the atlas, with another one, or with none."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-
-    def open_page(atlas_folder=ATLAS, **query) -> AppTest:
-        ui.lab().store.atlas = atlas_folder
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(PAGE)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
-def said(test: AppTest) -> str:
-    return " ".join(element.value for element in (*test.markdown, *test.info, *test.caption))
+def app(app):
+    """Opens this page."""
+    return partial(app, PAGE)
 
 
 def dated(record, finished: str, **changes):
@@ -351,7 +326,7 @@ def test_the_page_with_the_atlas_alone(app, rows):
     test = app(p="23")
     assert not test.exception
     assert not errors(test)
-    assert len(test.get("vega_lite_chart")) == CHARTS
+    assert len(charts(test)) == CHARTS
     assert f"**{len(rows)} runs**" in said(test)
     assert "no measure of GPU time" in said(test)
 
@@ -367,7 +342,7 @@ def test_the_smallest_moduli_have_their_numbers(app, p):
 def test_without_any_run_it_invites_to_train(app):
     test = app(None)
     assert not test.exception
-    assert not test.get("vega_lite_chart")
+    assert not charts(test)
     assert "No run of a preset is here yet" in said(test)
 
 
@@ -378,7 +353,7 @@ def test_a_damaged_atlas_file_is_one_sentence_and_the_rest_is_drawn(app, shipped
     assert not test.exception
     assert len(errors(test)) == 1
     assert "p005.npz" in errors(test)[0]
-    assert len(test.get("vega_lite_chart")) == CHARTS
+    assert len(charts(test)) == CHARTS
     assert "No run of a preset at p = 5 is here" in said(test)
 
 

@@ -1,15 +1,24 @@
-"""Every page in a real browser, wide and light, narrow and dark: it opens, fits its window, and all can read it."""
+"""Every page in a real browser, wide and narrow, light and dark: it opens, fits its window, and all can read it."""
 
 import os
 from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from browser import ROOT, in_a_browser
+from browser import in_a_browser
+from serving import ROOT
 
 pytestmark = in_a_browser
 PAGES = ["", *sorted(file.stem.partition("_")[2] for file in ROOT.glob("pages/*.py"))]
-LOOKS = {"wide": (1280, "light"), "narrow": (400, "dark")}
+LOOKS = {
+    "wide, light": (1280, "light"), "narrow, dark": (400, "dark"),
+    "wide, dark": (1280, "dark"), "narrow, light": (400, "light"),
+}  # fmt: skip
+# One look a page, in turn, and with the slow tests all four of every page.
+VISITS = [
+    pytest.param(page, look, marks=() if place % 4 == turn else pytest.mark.slow)
+    for place, page in enumerate(PAGES) for turn, look in enumerate(LOOKS)
+]  # fmt: skip
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
 # Streamlit's own doing, which no page can change; (rule, what is hit, why it is let pass).
@@ -56,8 +65,7 @@ def windows(browser):
         context.close()
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(("page", "look"), VISITS)
 def test_every_page_fits_its_window_and_can_be_read_by_all(server, windows, page, look):
     tab, asked = windows[look].new_page(), []
     tab.on("request", lambda request: asked.append(request.url))
@@ -70,7 +78,7 @@ def test_every_page_fits_its_window_and_can_be_read_by_all(server, windows, page
     assert not tab.evaluate(CUT)
     assert not tab.evaluate(SILENT)
     tab.evaluate(AXE)
-    assert not tab.evaluate(CHECK, NOT_OURS + (IN_THE_DARK if look == "narrow" else []))
+    assert not tab.evaluate(CHECK, NOT_OURS + (IN_THE_DARK if look.endswith("dark") else []))
     if folder := os.environ.get("SCREENSHOTS"):
         width, scheme = LOOKS[look]
         height = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")

@@ -12,19 +12,15 @@ from conftest import assert_same_training
 from PIL import Image
 
 from modadd import bundle, exchange, preset
-from modadd.store import Store
 
-ROOT = Path(__file__).resolve().parents[1]
 RUN = preset("standard", 5)
 pytestmark = in_a_browser
 
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory):
+def record(shipped):
     """The atlas's record of RUN."""
-    store = Store(tmp_path_factory.mktemp("atlas"))
-    yield store.get(RUN.id)
-    store.close()
+    return shipped.get(RUN.id)
 
 
 def saved(tab, label: str) -> tuple[str, bytes]:
@@ -41,7 +37,9 @@ def test_a_chart_and_a_run_are_taken_home_and_the_bundle_opens_as_the_run(server
     chart = {name.rpartition(".")[2]: (name, content) for name, content in (
         saved(tab, label) for label in ("Data as CSV", "Chart as SVG", "Chart as PNG", "Chart as PDF")
     )}  # fmt: skip
-    assert {name for name, _ in chart.values()} == {f"spectrum.{form}" for form in ("csv", "svg", "png", "pdf")}
+    assert {name for name, _ in chart.values()} == {
+        f"{record.run.id}-spectrum.{form}" for form in ("csv", "svg", "png", "pdf")
+    }
     assert len(pyarrow.csv.read_csv(io.BytesIO(chart["csv"][1]))) >= 2 * RUN.K
     assert chart["svg"][1].startswith(b"<svg")
     with Image.open(io.BytesIO(chart["png"][1])) as image:

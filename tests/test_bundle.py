@@ -11,14 +11,12 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
-import streamlit as st
 from conftest import SMALL, SMALL_SGD, assert_same_training, finish
-from streamlit.testing.v1 import AppTest
+from serving import ROOT
 
 from modadd import bundle, cli, exchange, importing, ui
 from modadd.forks import fork
@@ -26,8 +24,8 @@ from modadd.importing import File
 from modadd.lab import carry_out
 from modadd.runs import PRESETS, TRANSFORMERS, Run, preset
 from modadd.store import Store
+from pages import press
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL_TRANSFORMERS = [preset(name, 7, epochs=20, d_model=16, d_mlp=20) for name in TRANSFORMERS]
 
 
@@ -217,32 +215,15 @@ def test_the_script_opens_a_bundle(packed, record, tmp_path):
     store.close()
 
 
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens the Import page over an empty cache."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    monkeypatch.delenv("MODADD_HOSTED", raising=False)
-    st.cache_resource.clear()
-
-    def open_page() -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        return test.switch_page("pages/20_Import.py").run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
 def test_the_page_opens_a_bundle_or_a_record(app, packed, record):
     files = {"run.zip": packed, f"{SMALL.id}.safetensors": exchange.to_safetensors(record)}
     for name, content in files.items():
-        test = app()
+        test = app("20_Import")
         test.file_uploader[0].set_value((name, content, "")).run()
         assert any("a custom run at p = 7, 300 steps" in text.value for text in test.markdown)
         assert any("Its checksums are right" in text.value for text in test.markdown) == name.endswith(".zip")
         assert not [box for box in test.selectbox if box.key == "import-activation"]  # nothing is left to tell
-        next(button for button in test.button if button.label == "Import").click()
-        test.run()
+        press(test, "Import")
         assert not test.exception
         assert not test.error
         assert any(f"is here as {SMALL.id}" in text.value for text in test.success)
@@ -252,7 +233,7 @@ def test_the_page_opens_a_bundle_or_a_record(app, packed, record):
 
 def test_strangers_cannot_put_numbers_under_a_known_name(app, packed, monkeypatch):
     monkeypatch.setenv("MODADD_HOSTED", "1")
-    test = app()
+    test = app("20_Import")
     test.file_uploader[0].set_value(("run.zip", packed, "")).run()
     assert "under the name of the real one" in test.error[0].value
     assert not [button for button in test.button if button.label == "Import"]

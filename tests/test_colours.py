@@ -1,4 +1,4 @@
-"""One meaning a colour, and apart for all: distances of the fixed hues as colour-blind readers see them.
+"""One meaning a colour, and apart for all: distances of the hues and of the ring as colour-blind readers see them.
 
 Simulation: Machado, Oliveira, Fernandes (2009), table 1, severity 1, applied in linear RGB.  Distance: CIE76 in Lab
 (D65); 2.3 is just noticeable when side by side, and a dozen tells two thin curves apart.
@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modadd.figures.style import COLOURS
+from modadd.figures import atlas, flow, grokking, over_p, stages, sweeps, transformer
+from modadd.figures.lottery import RULES
+from modadd.figures.style import COLOURS, HUE, RING, SEVERAL, ring, ring_scale
 
 ROOT = Path(__file__).resolve().parents[1]
 EYES = {
@@ -28,8 +30,28 @@ TOGETHER = [
     ("common", "rare", "test"),
     ("input", "output"),
     ("winner", "others"),
+    ("common", "rare", "mirrored", "held out"),
+    ("held out", "winner", "others"),
+    ("held out", "test", "others"),
+    ("train", "test", "held out", "output"),
 ]
+PALETTES = {
+    "several things": dict(enumerate(SEVERAL)),
+    "stages": dict(enumerate(stages.SHADES)),
+    "bets": RULES,
+    "forces": grokking.FORCES,
+    "presets": over_p.HUES,
+    "origins": atlas.ORIGIN,
+    "verdicts": atlas.VERDICTS,
+    "states of a sweep": sweeps.STATES,
+    "losses of a transformer": transformer.LOSSES,
+    "shares of a transformer": transformer.SHARES,
+    "phases of a neuron": {name: flow.HUES[name] for name in ("φ", "2φ", "ψ", "D")},
+    "magnitudes": {name: flow.HUES[name] for name in ("α", "β")},
+    "leaks": {name: flow.HUES[name] for name in flow.HUES if name[-1] == "k"},
+}
 APART, FROM_GROUND = 12.0, 2.0  # Lab distance of two curves; contrast of a curve to what it lies on
+K = 11  # frequencies at p = 23
 SAME = {frozenset(("train", "common"))}  # common pairs are training pairs
 
 
@@ -56,8 +78,14 @@ def contrast(one: str, other: str) -> float:
 
 
 def distance(one: str, other: str, eyes: str) -> float:
-    seen = [lab(np.clip(EYES[eyes] @ linear(COLOURS[name]), 0, 1)) for name in (one, other)]
+    seen = [lab(np.clip(EYES[eyes] @ linear(colour), 0, 1)) for colour in (one, other)]
     return float(np.linalg.norm(seen[0] - seen[1]))
+
+
+def near(palette: dict, eyes: str) -> dict:
+    """The pairs that are closer than `APART`, with their distances."""
+    found = {(one, other): distance(palette[one], palette[other], eyes) for one, other in combinations(palette, 2)}
+    return {pair: round(far, 1) for pair, far in found.items() if far < APART}
 
 
 def test_white_and_black_are_a_hundred_apart():
@@ -72,20 +100,40 @@ def test_no_two_meanings_share_a_colour():
 
 @pytest.mark.parametrize("eyes", EYES)
 def test_what_is_drawn_together_is_told_apart(eyes):
-    near = {
-        (one, other): round(distance(one, other, eyes), 1)
-        for names in TOGETHER
-        for one, other in combinations(names, 2)
-        if distance(one, other, eyes) < APART
-    }
-    assert not near
+    together = {names: {name: COLOURS[name] for name in names} for names in TOGETHER}
+    assert not {of: found for of, palette in (together | PALETTES).items() if (found := near(palette, eyes))}
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_every_frequency_is_told_from_every_other(eyes):
+    around = dict(enumerate(ring(np.arange(K) / K)))
+    assert not near({k: "#" + bytes(rgb.tolist()).hex() for k, rgb in around.items()}, eyes)
+
+
+def test_the_ring_closes_and_goes_around_once():
+    assert np.array_equal(ring(0.0), ring(1.0))
+    assert np.allclose(ring([0, 0.25]), ring([5, -0.75]))
+    assert ring(np.zeros((2, 3))).shape == (2, 3, 3)
+    scale = ring_scale(1, K)
+    assert list(scale["domain"]) == [1, K]
+    first, last = ("#" + bytes(ring(turn).tolist()).hex() for turn in (0, 1 - 1 / K))
+    assert (scale["range"][0], scale["range"][-1]) == (first, last)
+    assert list(ring_scale(1, 1)["domain"]) == [1, 2]  # p = 3 has one frequency
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_curve_stands_out_from_its_ground(theme):
     ground = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"][theme]["backgroundColor"]
-    faint = {name: round(contrast(hue, ground), 2) for name, hue in COLOURS.items()}
+    curves = HUE | {f"ring {i}": hue for i, hue in enumerate(RING)}
+    for name, palette in PALETTES.items():
+        curves |= {f"{name}: {of}": hue for of, hue in palette.items()}
+    faint = {name: round(contrast(hue, ground), 2) for name, hue in curves.items()}
     assert not {name: found for name, found in faint.items() if found < FROM_GROUND}
+
+
+def test_the_charts_of_streamlit_itself_take_the_same_hues():
+    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
+    assert tuple(theme["chartCategoricalColors"]) == SEVERAL
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

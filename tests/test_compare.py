@@ -2,50 +2,31 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import altair as alt
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import EXACT, SMALL, SMALL_SGD, finish
-from streamlit.testing.v1 import AppTest
 
 from modadd import Run, compare, preset, ui
 from modadd.figures import compare as draw
 from modadd.lab import Job
+from pages import charts, press, said
 
-ROOT = Path(__file__).resolve().parents[1]
 TRANSFORMER = "p053-transformer-4f857ff544"  # in the atlas
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens the page over an empty cache; the atlas is there."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-
-    def open_page(**query) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page("pages/22_Compare.py")
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab()._jobs.clear()  # those below were never queued
-    ui.lab().close()
-    st.cache_resource.clear()
+def app(app):
+    """Opens this page."""
+    return partial(app, "22_Compare")
 
 
 @pytest.fixture(scope="module")
 def pair(record):
     """Two small runs that differ in optimiser, activation, init and rate."""
     return {"one": record, "other": finish(SMALL_SGD)}
-
-
-def said(test: AppTest) -> str:
-    return " ".join(text.value for kind in ("markdown", "caption", "info", "error") for text in getattr(test, kind))
 
 
 def test_labels_tell_runs_apart_and_are_as_short_as_can_be():
@@ -130,7 +111,7 @@ def test_the_page_draws_two_presets_and_follows_the_player(app):
     test = app(p="23")
     assert not test.exception
     assert not test.error
-    assert len(test.get("vega_lite_chart")) == 15
+    assert len(charts(test)) == 15
     test.button(key="step-Start").click().run()
     assert not test.exception
     assert "standard, step 0" in said(test)
@@ -168,7 +149,7 @@ def test_runs_of_the_cache_of_another_hand_and_live_ones_are_compared(app, recor
     assert not test.exception
     assert "is training now" in said(test)
     assert f"{waiting.id} has nothing to show yet" in said(test)
-    assert len(test.get("vega_lite_chart")) > 8
+    assert len(charts(test)) > 8
 
 
 @pytest.mark.parametrize("runs", ["p023-nothing-0123456789", "<script>", "," * 3000])
@@ -182,6 +163,6 @@ def test_an_address_without_runs_that_are_here_is_told_so(app, runs):
 def test_quick_choices_fill_the_list_and_one_run_alone_asks_for_another(app):
     test = app(runs=preset("grokking", 23).id)
     assert "Choose at least two" in said(test)
-    next(button for button in test.button if button.label == "grokking over p").click().run()
+    press(test, "grokking over p")
     assert not test.exception
     assert len(test.multiselect(key="compared").value) == compare.MOST

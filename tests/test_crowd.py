@@ -2,33 +2,27 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import itertools
 import os
 import random
 import statistics
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import soak
+from serving import Server, server
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
 
-ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120
 TICK = 0.5  # seconds between two looks of a page at a run that trains
 VISITORS, TRAINING, ROUNDS = 20, 5, 2
 FORGOTTEN = 125  # seconds after which the server forgets a tab that was closed
 FEW = 24  # threads, files and sockets of a visitor who looks, and of a worker; SQLite keeps a few to use again
 PAGES = ("Overview", "Weights", "Phases", "Logits", "Lottery", "Gradient_flow", "Grokking", "Claims", "Runs", "Atlas")
-
-spec = importlib.util.spec_from_file_location("soak", ROOT / "scripts" / "soak.py")
-soak = importlib.util.module_from_spec(spec)
-sys.modules["soak"] = soak
-spec.loader.exec_module(soak)
 
 
 class Tab:
@@ -111,15 +105,15 @@ async def read(tab: Tab, seed: int, pages: int) -> list[float]:
     return answers
 
 
-async def lecture(pid: int, port: int, number: int, pages: int) -> tuple[list[float], list[float], soak.Sample]:
+async def lecture(lab: Server, number: int, pages: int) -> tuple[list[float], list[float], soak.Sample]:
     """(seconds of pages, of looks at runs, what the server takes with everybody there) of one lecture."""
     async with contextlib.AsyncExitStack() as tabs:
-        everybody = [await tabs.enter_async_context(Tab(port)) for _ in range(VISITORS)]
+        everybody = [await tabs.enter_async_context(Tab(lab.port)) for _ in range(VISITORS)]
         learners = [
             asyncio.create_task(train(tab, 10 * number + seed)) for seed, tab in enumerate(everybody[:TRAINING])
         ]
         answers = await asyncio.gather(*(read(tab, seed, pages) for seed, tab in enumerate(everybody[TRAINING:])))
-        taken = soak.sample(pid)
+        taken = soak.sample(lab.pid)
         for learner in learners:
             learner.cancel()
         looks = await asyncio.gather(*learners)
@@ -137,18 +131,18 @@ async def look_in(port: int):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_twenty_visitors_of_whom_five_train_are_answered_and_leave_nothing(tmp_path, tried, capsys):
     answers, looks, busy = [], [], os.getloadavg()[0] > (os.cpu_count() or 1)
-    with soak.server(tmp_path / "runs", tmp_path / "log", MODADD_HOSTED="1") as (pid, port):
-        asyncio.run(look_in(port))
-        before = soak.sample(pid)
+    with server(tmp_path / "runs", tmp_path / "log", MODADD_HOSTED="1") as lab:
+        asyncio.run(look_in(lab.port))
+        before = soak.sample(lab.pid)
         for number in range(ROUNDS):
-            seen, watched, most = asyncio.run(lecture(pid, port, number, pages=4))
+            seen, watched, most = asyncio.run(lecture(lab, number, pages=4))
             if number:  # the first lecture loads the libraries
                 answers += seen
                 looks += watched
         for _ in range(3):
             time.sleep(FORGOTTEN)
-            asyncio.run(look_in(port))
-            after = soak.sample(pid)
+            asyncio.run(look_in(lab.port))
+            after = soak.sample(lab.pid)
             if after.files <= before.files + FEW and after.threads <= before.threads + FEW:
                 break
     told = (

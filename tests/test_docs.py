@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from serving import ROOT
 
 from modadd import ui
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 READ = [page for page in PAGES if page.name not in ("CHANGELOG.md", "faults.md")]
 

@@ -10,53 +10,35 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
-import streamlit as st
 from conftest import SMALL, weights
+from serving import ROOT
 from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors
 
 from modadd import importing, ui
 from modadd.lab import Job
+from pages import HOME, errors, forget, said
 
 SERVER_SECONDS = 2.0  # of processor time that a page may take to answer, its libraries loaded
 LIBRARIES_SECONDS = 6.0  # no page takes longer only because torch and scipy load
 QUICK = (15, 101)
 SLOW = (3, 5, 175)
 MODULI = [*QUICK, *(pytest.param(p, marks=pytest.mark.slow) for p in SLOW)]
-HOME, *_ = ui.PAGES
 
 
-@pytest.fixture
-def visit(tmp_path, monkeypatch):
-    """Opens a page as a new visitor; returns it and the processor time that it took."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(page: str, p: int, **query) -> tuple[AppTest, float]:
-        test = AppTest.from_file(str(ROOT / HOME), default_timeout=120)
-        if page != HOME:
-            test.switch_page(page)
-        for name, value in ({"p": str(p)} | query).items():
-            test.query_params[name] = value
-        clock = time.process_time()
-        test.run()
-        return test, time.process_time() - clock
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def timed(app, page: str, p: int) -> tuple[AppTest, float]:
+    """The page, and the processor time that it took."""
+    clock = time.process_time()
+    test = app(page, p=str(p))
+    return test, time.process_time() - clock
 
 
 @pytest.mark.parametrize("p", MODULI)
 @pytest.mark.parametrize("page", ui.PAGES)
-def test_every_page_opens_at_once_at_every_size_of_p(visit, page, p):
-    test, seconds = visit(page, p)
+def test_every_page_opens_at_once_at_every_size_of_p(app, page, p):
+    test, seconds = timed(app, page, p)
     if SERVER_SECONDS < seconds < LIBRARIES_SECONDS:  # they load once: the second visitor does not wait for them
-        st.cache_resource.clear()
-        st.cache_data.clear()
-        test, seconds = visit(page, p)
+        forget()
+        test, seconds = timed(app, page, p)
     assert not test.exception, [error.message for error in test.exception]
     assert not errors(test)
     assert test.title
@@ -91,16 +73,12 @@ def imported(record) -> str:
 
 
 @pytest.mark.parametrize("state", [training, missing, imported])
-def test_every_page_opens_whatever_state_its_run_is_in(visit, record, state):
+def test_every_page_opens_whatever_state_its_run_is_in(app, record, state):
     run_id = state(record)
-    try:
-        for page in ui.PAGES if state is missing else ui.lookup.WITH_A_RUN["mlp"]:
-            test, _ = visit(page, SMALL.p, **({"run": run_id} if run_id else {}))
-            assert not test.exception, (page, [error.message for error in test.exception])
-            assert not errors(test), (page, errors(test))
-            assert test.title, page
-            said = " ".join(text.value for text in (*test.markdown, *test.caption))
-            if state is imported:
-                assert not any(claim in said for claim in ("after 0 steps", "learning rate × steps")), page
-    finally:
-        ui.lab()._jobs.clear()  # the one above was never queued
+    for page in ui.PAGES if state is missing else ui.lookup.WITH_A_RUN["mlp"]:
+        test = app(page, p=str(SMALL.p), **({"run": run_id} if run_id else {}))
+        assert not test.exception, (page, [error.message for error in test.exception])
+        assert not errors(test), (page, errors(test))
+        assert test.title, page
+        if state is imported:
+            assert not any(claim in said(test) for claim in ("after 0 steps", "learning rate × steps")), page

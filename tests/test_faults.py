@@ -25,7 +25,7 @@ from modadd.lab import Lab
 from modadd.store import Damaged, Store, to_bytes
 from modadd.training import train
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]  # others run this file too, where no script can be imported
 PATIENCE = 120  # seconds; what is waited for takes less than one on a quiet machine
 BRIEF = replace(SMALL, epochs=30)
 OTHER = replace(BRIEF, seed=9)

@@ -1,21 +1,22 @@
 """scripts/figures.py: every published file by name, true steps in every table, and what is missing said."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
+import figures as script
 import pytest
 from conftest import finish
 from PIL import Image
+from serving import ROOT
 
 from modadd import Run, preset, published
 from modadd.figures import paper, tasks_print, transformer_print
 from modadd.record import frame_steps
 from modadd.store import Store
 
-ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = [
     "overview_loss_ipr.png", "overview_phase_scatter.png", "overview.json", "full_training_para_origin.png",
     "lineplot_in.png", "lineplot_out.png", "neuron_spectra.json", "phase_distribution.png",
@@ -28,25 +29,23 @@ PUBLISHED = [
     "dft_heatmap_in.png", "dft_heatmap_out.png", "training_log.json",
 ]  # fmt: skip
 
-
-def figures(*flags):
-    """(exit status, the JSON object or None, stderr) of the script."""
-    done = subprocess.run(
-        [sys.executable, "scripts/figures.py", *map(str, flags), "--json"], cwd=ROOT, capture_output=True, text=True
-    )
-    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+TOGETHER = pytest.mark.xdist_group("drawn")  # what they look at is made once, for one worker
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """The folder of p = 23, drawn from the atlas alone."""
     out, cache = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("cache")
-    status, result, stderr = figures("--p", 23, "--out", out, "--cache", cache)
-    assert status == 0, stderr
-    assert result["moduli"][0]["seconds"] < 60
+    command = [sys.executable, "scripts/figures.py", "--p", "23", "--out", out, "--cache", cache, "--json"]
+    before = os.times()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["moduli"][0]["seconds"] > 0
+    assert os.times().children_user - before.children_user < 60  # of processor time: others may be at work here too
     return out, cache
 
 
+@TOGETHER
 def test_every_published_file_is_there_and_nothing_else(drawn):
     names = {file.name for file in (drawn[0] / "p_023").iterdir()}
     assert names == {f"p023_{name}" for name in PUBLISHED}
@@ -56,6 +55,7 @@ def test_every_published_file_is_there_and_nothing_else(drawn):
         assert min(image.size) > 300
 
 
+@TOGETHER
 def test_tables_hold_true_steps(drawn, tmp_path):
     record = Store(tmp_path).get(preset("grokking", 23).id)
     table = lambda name: json.loads((drawn[0] / "p_023" / f"p023_{name}.json").read_text())  # noqa: E731
@@ -81,13 +81,14 @@ def test_tables_hold_true_steps(drawn, tmp_path):
     assert all(right)
 
 
-def test_verify_passes_and_fails_when_a_file_is_gone(drawn):
+@TOGETHER
+def test_verify_passes_and_fails_when_a_file_is_gone(drawn, run_script):
     out, cache = drawn
-    assert figures("--p", 23, "--out", out, "--cache", cache, "--verify")[0] == 0
+    assert run_script(script, "--p", 23, "--out", out, "--cache", cache, "--verify")[0] == 0
     gone = out / "p_023" / "p023_lineplot_in.png"
     kept = gone.read_bytes()
     gone.unlink()
-    status, result, stderr = figures("--p", 23, "--out", out, "--cache", cache, "--verify")
+    status, result, stderr = run_script(script, "--p", 23, "--out", out, "--cache", cache, "--verify")
     gone.write_bytes(kept)
     assert status == 1
     assert list(result["moduli"][0]["missing"]) == ["p023_lineplot_in.png"]
@@ -113,8 +114,9 @@ def test_a_small_modulus_has_no_grokking_files(tmp_path):
     assert any("grokking starts at p = 19" in line for line in published.told(result))
 
 
-def test_a_missing_run_is_named_with_its_remedy(tmp_path):
-    status, result, _ = figures("--p", 29, "--out", tmp_path, "--cache", tmp_path / "cache", "--atlas", tmp_path)
+def test_a_missing_run_is_named_with_its_remedy(tmp_path, run_script):
+    nowhere = ("--cache", tmp_path / "cache", "--atlas", tmp_path)
+    status, result, _ = run_script(script, "--p", 29, "--out", tmp_path, *nowhere)
     assert status == 1
     why = result["moduli"][0]["missing"]["p029_grokk_acc.png"]
     assert preset("grokking", 29).id in why
@@ -123,8 +125,8 @@ def test_a_missing_run_is_named_with_its_remedy(tmp_path):
 
 
 @pytest.mark.parametrize("flags", [("--p", 24), ("--p", 201), ()])
-def test_a_bad_modulus_is_one_sentence(tmp_path, flags):
-    status, result, stderr = figures(*flags, "--out", tmp_path, "--cache", tmp_path / "cache")
+def test_a_bad_modulus_is_one_sentence(tmp_path, run_script, flags):
+    status, result, stderr = run_script(script, *flags, "--out", tmp_path, "--cache", tmp_path / "cache")
     assert status == 2
     assert result is None
     assert stderr.count("\n") == 1

@@ -43,6 +43,12 @@ def test_a_fork_differs_from_its_parent_only_after_it_left(store, record):
     assert child.provenance["seconds"] < 60
 
 
+def test_a_parent_of_a_gpu_is_trained_again_in_float32(store, record):
+    store.put(replace(record, run=replace(SMALL, precision="tf32"), state=None))
+    child = carry_out(fork(replace(SMALL, precision="tf32"), 130, precision="fp32"), store, "cpu", GO_ON)
+    assert_same_training(without_names(child), record)
+
+
 def test_a_fork_is_trained_by_a_worker_of_the_pool_too(store, record):
     store.put(record)
     run = fork(SMALL, 130, weight_decay=3.0)

@@ -3,10 +3,9 @@
 import re
 
 import pytest
-from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors
 
 from modadd import glossary, ui
+from pages import errors
 
 
 def test_every_term_leads_to_a_page_and_is_named_once():
@@ -33,13 +32,8 @@ def test_a_term_is_found_by_its_name_before_its_mention():
 @pytest.mark.parametrize(
     ("asked", "count"), [("", len(glossary.TERMS)), ("ghost", len(glossary.find("ghost"))), ("zzz", 0)]
 )
-def test_the_page_shows_what_was_asked_for(tmp_path, monkeypatch, asked, count):
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-    test.switch_page("pages/23_Glossary.py")
-    if asked:
-        test.query_params["term"] = asked
-    test.run()
+def test_the_page_shows_what_was_asked_for(app, asked, count):
+    test = app("23_Glossary", **({"term": asked} if asked else {}))
     assert not test.exception
     assert not errors(test)
     assert len(test.main.get("page_link")) == count

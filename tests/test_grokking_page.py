@@ -1,58 +1,37 @@
 """The Grokking page: what it draws, what it says when something is missing, and the numbers behind it."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import SMALL, finish
-from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors
 
-from modadd import data, measures, preset, ui
+from modadd import data, forces, measures, preset, ui
 from modadd.figures import grokking
 from modadd.runs import WARMUP
-from modadd.store import Store
+from pages import charts, errors, said
 
 PAGE = "pages/12_Grokking.py"
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens the page over an empty cache, with or without the atlas."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(atlas: bool = True, **query) -> AppTest:
-        if not atlas:
-            monkeypatch.setattr(ui.lab().store, "atlas", None)
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(PAGE)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
+def app(app):
+    """Opens this page."""
+    return partial(app, PAGE)
 
 
 @pytest.fixture(scope="module")
-def grokked(tmp_path_factory):
+def grokked(shipped):
     """The record of the atlas at p = 23."""
-    return Store(tmp_path_factory.mktemp("empty")).get(preset("grokking", 23).id)
-
-
-def said(test: AppTest) -> str:
-    return " ".join(element.value for element in (*test.markdown, *test.info, *test.caption))
+    return shipped.get(preset("grokking", 23).id)
 
 
 def test_the_atlas_is_drawn_with_its_stages(app):
     test = app(p="23")
     assert not test.exception
     assert not errors(test)
-    assert len(test.get("vega_lite_chart")) == 21
+    assert len(charts(test)) == 21
     assert f"{grokking.mirrored_share(preset('grokking', 23)):.1%}" in said(test)
     assert len(test.main.get("popover")) == 11
 
@@ -61,7 +40,7 @@ def test_without_a_record_it_offers_to_train(app):
     test = app(False, p="23")
     assert not test.exception
     assert "Train it" in {button.label for button in test.button}
-    assert not test.get("vega_lite_chart")
+    assert not charts(test)
 
 
 def test_below_19_it_says_where_grokking_starts(app):
@@ -70,14 +49,14 @@ def test_below_19_it_says_where_grokking_starts(app):
     assert "from p = 19 on" in said(test)
 
 
-@pytest.mark.parametrize("bad", ["p023-grokking-0000000000", "../../etc/passwd", "<b>x</b>"])
-def test_a_run_that_is_not_there_is_one_sentence_beside_the_preset(app, bad):
-    test = app(run=bad)
-    assert not test.exception
-    assert len(errors(test)) == 1
-    assert "showing the preset at p = 23 instead" in errors(test)[0]
-    assert "<b>" not in errors(test)[0].replace("\\<", "")
-    assert len(test.get("vega_lite_chart")) == 21
+def test_a_run_that_is_not_there_is_one_sentence_beside_the_preset(app):
+    for bad in ("p023-grokking-0000000000", "../../etc/passwd", "<b>x</b>"):
+        test = app(run=bad)
+        assert not test.exception, bad
+        (error,) = errors(test)
+        assert "showing the preset at p = 23 instead" in error
+        assert "<b>" not in error.replace("\\<", "")
+        assert len(charts(test)) == 21, bad
 
 
 def test_a_run_in_the_url_brings_its_modulus_and_the_slider_leaves_it(app):
@@ -87,11 +66,11 @@ def test_a_run_in_the_url_brings_its_modulus_and_the_slider_leaves_it(app):
     assert not test.exception
     assert not errors(test)
     assert test.session_state["p"] == run.p
-    assert test.get("vega_lite_chart")
+    assert charts(test)
     test.select_slider(key="p").set_value(23).run()
     assert not test.exception
     assert "run" not in test.query_params
-    assert len(test.get("vega_lite_chart")) == 21
+    assert len(charts(test)) == 21
 
 
 def test_a_run_on_all_pairs_has_nothing_to_generalise_to(app):
@@ -165,18 +144,18 @@ def test_forces_of_decay_alone_leave_nothing_to_the_gradient():
     lr = run.lr * np.minimum(np.arange(50) / WARMUP, 1)
     norm = 3 * np.concatenate([[1], np.cumprod(1 - lr * run.weight_decay)])
     record = replace(record, run=run, steps=np.arange(51), history=record.history | {"norm": norm})
-    pull = grokking.forces_on_norm(record)
+    pull = forces.on_norm(record)
     np.testing.assert_allclose(pull["loss gradient"], 0, atol=1e-12)
     assert (pull["weight decay"][pull["step"] >= WARMUP] < 0).all()
     thin = np.array([0, 1, 2, 5, 12, 20, 33, 50])
     thinned = replace(record, steps=thin, history=record.history | {"norm": norm[thin]})
-    pull = grokking.forces_on_norm(thinned)
+    pull = forces.on_norm(thinned)
     assert np.abs(pull["loss gradient"]).max() < 0.05 * np.abs(pull["weight decay"]).max()
     assert pull["steps"].sum() == 50
 
 
 def test_forces_add_up_to_the_change_of_the_norm(grokked):
-    pull = grokking.forces_on_norm(grokked)
+    pull = forces.on_norm(grokked)
     norm = grokked.history["norm"].astype(float)
     assert np.sum(pull["both"] * pull["steps"]) == pytest.approx(norm[-1] ** 2 - norm[0] ** 2, rel=1e-9)
     np.testing.assert_allclose(pull["loss gradient"] + pull["weight decay"], pull["both"], atol=1e-12)

@@ -6,36 +6,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import EXACT, FLOAT32, weights
+from serving import ROOT
 from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors
 
 from modadd import ideal, lesson, measures, preset, surgery, ui
 from modadd.figures import grokking
 from modadd.figures.network import NEURONS, network
+from pages import HOME, errors
 
 SMALL = preset("standard", 13, epochs=3000)
 INTRODUCTION = "pages/21_Introduction.py"
-
-
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens a page over an empty cache."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-
-    def open_page(page: str, **query) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        if page != "streamlit_app.py":
-            test.switch_page(page)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
 
 
 def told(test: AppTest) -> list[str]:
@@ -162,3 +143,22 @@ def test_words_move_the_film_to_a_named_step(app):
     test.button(key="go-pages/12_Grokking.py-memorised").click().run()
     assert not test.exception
     assert test.session_state["step"] == grokking.nearest(record, measures.stages(record)[0])
+
+
+def test_what_the_server_loads_ahead_can_be_loaded(caplog):
+    ui.early.load()
+    assert not caplog.records
+
+
+def test_streamlit_finds_the_server_in_the_file_of_home():
+    from streamlit.web.server.app_discovery import discover_asgi_app
+
+    found = discover_asgi_app(ROOT / HOME)
+    assert found.import_string == "streamlit_app:app"  # or nothing would be loaded ahead
+
+
+def test_an_empty_word_in_the_address_asks_for_nothing(app):
+    test = app("pages/23_Glossary.py", term="")
+    assert not test.exception
+    assert not errors(test)
+    assert not test.info

@@ -22,11 +22,11 @@ from unittest import mock
 import numpy as np
 import pytest
 import safetensors.numpy
-import streamlit as st
 import tyro
 from conftest import SMALL, weights
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
 from modadd import bundle, checkpoint, cli, exchange, forks, hosting, ui
@@ -36,7 +36,6 @@ from modadd.runs import Run, preset
 from modadd.store import ID, MAGIC, Damaged, Store, default_folder, from_bytes, to_bytes, write_archive
 from modadd.ui import links
 
-ROOT = Path(__file__).resolve().parents[1]
 LONGER = 5  # times as many cases in the long form
 SENTENCE = 1000  # characters
 
@@ -400,25 +399,6 @@ QUICK = [(page, [*HOSTILE][(i + j) % len(HOSTILE)]) for i, page in enumerate(ui.
 EVERY = [(page, kind) for page in ui.PAGES for kind in HOSTILE]
 
 
-@pytest.fixture
-def visit(tmp_path, monkeypatch):
-    """Opens a page with these parameters in its address."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-
-    def open_page(page: str, **asked: str) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        if page != "streamlit_app.py":
-            test.switch_page(page)
-        for name, said in asked.items():
-            test.query_params[name] = said
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
 def unharmed(test: AppTest):
     """A page without an error in the program, and without the markup of a foreign address."""
     assert not test.exception, [error.message for error in test.exception]
@@ -431,11 +411,11 @@ def unharmed(test: AppTest):
         assert raw not in " ".join(shown).replace("\\<", "").replace("\\[", ""), raw
 
 
-def bears(visit, page, kind):
+def bears(app, page, kind):
     """A page with one foreign text in every parameter of its address but, perhaps, p."""
     foreign = HOSTILE[kind]
     for modulus in (foreign, "7"):
-        test = visit(page, **dict.fromkeys(PARAMETERS, foreign), p=modulus)
+        test = app(page, **dict.fromkeys(PARAMETERS, foreign), p=modulus)
         unharmed(test)
         if modulus == foreign:
             named = [element.value for element in test.error if "p must be odd" in element.value]
@@ -445,26 +425,26 @@ def bears(visit, page, kind):
 
 
 @pytest.mark.parametrize(("page", "kind"), QUICK)
-def test_a_page_bears_a_foreign_address(visit, page, kind):
-    bears(visit, page, kind)
+def test_a_page_bears_a_foreign_address(app, page, kind):
+    bears(app, page, kind)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "kind"), [case for case in EVERY if case not in QUICK])
-def test_every_page_bears_every_foreign_address(visit, page, kind):
-    bears(visit, page, kind)
+def test_every_page_bears_every_foreign_address(app, page, kind):
+    bears(app, page, kind)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_any_address_opens_a_page(visit, tried):
+def test_any_address_opens_a_page(app, tried):
     odd = word | run_id | some.integers().map(str) | some.lists(run_id, max_size=3).map(",".join)
     likely = some.integers(-3, 300).map(str) | some.sampled_from(["0", "1", "sidebar,controls", "p,run", SMALL.id])
 
     @settings(max_examples=ADDRESSES)
     @given(some.sampled_from([*ui.PAGES]), some.dictionaries(some.sampled_from([*PARAMETERS, "p"]), odd | likely))
     def opens(page, asked):
-        unharmed(visit(page, **{name: said for name, said in asked.items() if said.isprintable()}))
+        unharmed(app(page, **{name: said for name, said in asked.items() if said.isprintable()}))
 
     opens()
     tried("pages opened with hostile addresses: every parameter, one text and all together",

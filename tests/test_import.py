@@ -17,18 +17,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
-import streamlit as st
 import torch
 from conftest import FLOAT32, SMALL, assert_same_arrays, finish, weights
-from streamlit.testing.v1 import AppTest
+from serving import ROOT
 
 from modadd import checkpoint, importing, training, ui
 from modadd.forks import fork
 from modadd.importing import File
 from modadd.lab import Lab, carry_out
 from modadd.store import Store, from_bytes, to_bytes
+from pages import charts, press
 
-ROOT = Path(__file__).resolve().parents[1]
 THETA, XI = (np.random.default_rng(0).normal(size=(11, 7)).astype(np.float32) for _ in range(2))
 
 
@@ -435,33 +434,8 @@ def test_the_script_refuses_in_one_sentence(tmp_path):
 CHARTS = {"1_Live": 6, "2_Overview": 1, "4_Weights": 8, "5_Phases": 8, "6_Logits": 5, "7_Surgery": 5}
 
 
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens a page over an empty cache."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    monkeypatch.delenv("MODADD_HOSTED", raising=False)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(page: str = "20_Import", **query) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(f"pages/{page}.py")
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
-def press(test: AppTest) -> AppTest:
-    next(button for button in test.button if button.label == "Import").click()
-    return test.run()
-
-
 def test_uploads_are_understood_and_imported(app, record):
-    test = app()
+    test = app("20_Import")
     assert not test.exception
     mime = "application/octet-stream"
     test.file_uploader[0].set_value(
@@ -471,7 +445,7 @@ def test_uploads_are_understood_and_imported(app, record):
     test.run()
     assert any("A network of p = 7 with 11 neurons, at 2 steps" in text.value for text in test.markdown)
     assert not ui.lab().store.cards_of_cache()
-    press(test)
+    press(test, "Import")
     assert not test.exception
     assert not test.error
     (card,) = ui.lab().store.cards_of_cache().values()
@@ -483,14 +457,14 @@ def test_uploads_are_understood_and_imported(app, record):
 
 def test_a_path_of_the_server_is_read_unless_strangers_are_served(app, tmp_path, monkeypatch):
     folder = folder_of(tmp_path, {"7.safetensors": safe()})
-    test = app()
+    test = app("20_Import")
     test.text_input(key="import-path").set_value(str(folder)).run()
-    press(test)
+    press(test, "Import")
     assert not test.exception
     (card,) = ui.lab().store.cards_of_cache().values()
     assert card["provenance"]["imported"] == "checkpoints"
     monkeypatch.setenv("MODADD_HOSTED", "1")
-    test = app()
+    test = app("20_Import")
     assert not test.exception
     assert not [box for box in test.text_input if box.key == "import-path"]
 
@@ -498,9 +472,9 @@ def test_a_path_of_the_server_is_read_unless_strangers_are_served(app, tmp_path,
 def test_a_server_for_strangers_keeps_its_limits(app, monkeypatch):
     monkeypatch.setenv("MODADD_HOSTED", "1")
     monkeypatch.setenv("MODADD_HOSTED_D_MLP", "10")
-    test = app()
+    test = app("20_Import")
     test.file_uploader[0].set_value(("1.safetensors", safe(), "")).run()
-    press(test)
+    press(test, "Import")
     assert any("this server allows 10" in text.value for text in test.error)
     assert not ui.lab().store.cards_of_cache()
 
@@ -509,7 +483,7 @@ def test_a_server_for_strangers_keeps_its_limits(app, monkeypatch):
     ("name", "data"), [("1.pth", b"text"), ("[b](http://x).pth", b""), ("1.safetensors", safe(nan(THETA)))]
 )
 def test_a_bad_upload_is_one_sentence_on_the_page(app, name, data):
-    test = app()
+    test = app("20_Import")
     test.file_uploader[0].set_value((name, data, "")).run()
     assert not test.exception
     assert len(test.error) == 1
@@ -527,4 +501,4 @@ def test_every_mechanism_page_opens_on_an_imported_network(app, record, page, st
     test = app(page, p="7", run=mine.run.id)
     assert not test.exception
     assert not test.error
-    assert len(test.get("vega_lite_chart")) >= CHARTS[page]
+    assert len(charts(test)) >= CHARTS[page]

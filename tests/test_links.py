@@ -1,43 +1,18 @@
 """What is in view travels in the address: a link opens the same view, holds it still for a class, bears anything."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import streamlit as st
 from conftest import finish
 from streamlit.testing.v1 import AppTest
 
 from modadd import preset, ui
 from modadd.ui import links
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens a page over an empty cache; the atlas is there."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-
-    def open_page(page: str, **query) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(f"pages/{page}.py")
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
+from pages import errors
 
 
 def address(test: AppTest) -> dict[str, str]:
     return {name: value[0] if isinstance(value, list) else value for name, value in test.query_params.items()}
-
-
-def errors(test: AppTest) -> list[str]:
-    return [error.value for error in test.error]
 
 
 def test_what_is_moved_is_in_the_address_and_the_address_opens_the_same_view(app):

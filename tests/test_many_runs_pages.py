@@ -4,10 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import SMALL, finish
-from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors
 
 from modadd import preset, ui
 from modadd.figures import many
@@ -15,35 +12,20 @@ from modadd.forks import begin, fork
 from modadd.many import seeds, survival
 from modadd.record import DETAILS
 from modadd.store import squeeze
+from pages import charts, errors, press, said
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens a page over an empty cache and an empty atlas."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
+def app(app, monkeypatch):
+    """Opens a page without the atlas."""
     monkeypatch.setattr(ui.lab().store, "atlas", None)
-
-    def open_page(page, **query) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(page)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
+    return app
 
 
 @pytest.fixture(scope="module")
 def three():
     """SMALL with three seeds."""
     return [finish(replace(SMALL, seed=seed)) for seed in (0, 1, 2)]
-
-
-def said(test: AppTest) -> str:
-    return " ".join(element.value for element in (*test.markdown, *test.info, *test.caption))
 
 
 # -- statistics ---------------------------------------------------------------------------------
@@ -116,12 +98,12 @@ def test_seeds_that_are_missing_are_offered_at_a_price(app):
     assert not errors(test)
     assert "2 of 2 seeds are still to be trained" in said(test)
     assert "Train what is missing" in {button.label for button in test.button}
-    assert not test.get("vega_lite_chart")
+    assert not charts(test)
 
 
 def test_seeds_are_trained_and_drawn(app):
     test = app("pages/18_Seeds.py", p="3", seeds="1-2")
-    next(button for button in test.button if button.label == "Train what is missing").click().run()
+    press(test, "Train what is missing")
     assert not test.exception
     runs = [preset("standard", 3, seed=seed) for seed in (1, 2)]
     for run in runs:
@@ -129,7 +111,7 @@ def test_seeds_are_trained_and_drawn(app):
     test.run()
     assert not test.exception
     assert "still to be trained" not in said(test)
-    assert len(test.get("vega_lite_chart")) == 4  # three curves and the ends of the stages
+    assert len(charts(test)) == 4  # three curves and the ends of the stages
     assert len(test.dataframe[0].value) == 2
 
 
@@ -154,14 +136,14 @@ def test_a_fork_is_made_and_drawn_beside_its_parent(app, record):
     assert not test.exception
     assert "has no fork yet" in said(test)
     next(box for box in test.number_input if box.label == "Weight decay").set_value(2.0).run()
-    next(button for button in test.button if button.label == "Fork").click().run()
+    press(test, "Fork")
     assert not test.exception
     child = fork(SMALL, SMALL.epochs // 2, weight_decay=2.0)
     assert ui.lab().job(child.id).done.wait(60)
     test.run()
     assert not test.exception
     assert not errors(test)
-    assert len(test.get("vega_lite_chart")) == 2
+    assert len(charts(test)) == 2
     assert test.dataframe[0].value["run"].tolist() == ["parent", "from 150: λ 2.0"]
 
 

@@ -1,43 +1,14 @@
 """Every page, run in-process: with the atlas, with an empty cache, in mid-run, and on bad input."""
 
 import time
-from pathlib import Path
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from modadd import preset, ui
 from modadd import store as store_module
+from pages import charts, errors, press
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["streamlit_app.py", "pages/1_Live.py", "pages/2_Overview.py", "pages/3_Runs.py"]
-
-
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens a page over an empty cache, with or without the atlas."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-
-    def open_page(page: str, atlas: bool = True, **query) -> AppTest:
-        if not atlas:
-            lab = ui.lab()
-            monkeypatch.setattr(lab.store, "atlas", None)
-        test = AppTest.from_file(str(ROOT / PAGES[0]), default_timeout=60)
-        if page != PAGES[0]:
-            test.switch_page(page)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
-def errors(test: AppTest) -> list[str]:
-    return [element.value for element in test.error]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -50,19 +21,19 @@ def test_every_page_runs_with_and_without_the_atlas(app, page, atlas):
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("bad", ["24", "1", "201", "abc", "-7", "9" * 40, "<b>x</b>", "23.5", ""])
-def test_a_bad_modulus_in_the_url_is_named_and_replaced(app, page, bad):
-    test = app(page, p=bad)
-    assert not test.exception
-    assert test.session_state["p"] == 23
-    if bad:
-        assert any("p must be odd and between 3 and 199" in text for text in errors(test))
-        assert not any("<b>" in text.replace("\\<", "") for text in errors(test))
+def test_a_bad_modulus_in_the_url_is_named_and_replaced(app, page):
+    for bad in ("24", "1", "201", "abc", "-7", "9" * 40, "<b>x</b>", "23.5", ""):
+        test = app(page, p=bad)
+        assert not test.exception, bad
+        assert test.session_state["p"] == 23, bad
+        if bad:
+            assert any("p must be odd and between 3 and 199" in text for text in errors(test)), bad
+            assert not any("<b>" in text.replace("\\<", "") for text in errors(test)), bad
 
 
 def test_overview_draws_both_presets_of_the_atlas(app):
     test = app("pages/2_Overview.py", p="23")
-    assert len(test.get("vega_lite_chart")) == 12
+    assert len(charts(test)) == 12
     assert any("generalisation ends" in text.value for text in test.markdown)
 
 
@@ -79,9 +50,9 @@ def test_overview_explains_that_grokking_starts_at_19(app):
 
 def test_the_player_moves_every_chart_of_the_overview(app):
     test = app("pages/2_Overview.py", p="23")
-    before = [chart.proto.SerializeToString() for chart in test.get("vega_lite_chart")]
+    before = charts(test)
     test.select_slider(key="step").set_value(200).run()
-    after = [chart.proto.SerializeToString() for chart in test.get("vega_lite_chart")]
+    after = charts(test)
     assert not test.exception
     assert all(a != b for a, b in zip(before, after, strict=True))
 
@@ -90,7 +61,7 @@ def test_live_opens_a_finished_run_of_the_atlas_at_once(app):
     run = preset("standard", 23)
     test = app("pages/1_Live.py", run=run.id)
     assert any("ran to its last step" in text.value for text in test.success)
-    assert len(test.get("vega_lite_chart")) == 8
+    assert len(charts(test)) == 8
 
 
 @pytest.mark.parametrize("bad", ["p023-standard-0000000000", "../../etc/passwd", "<script>", "p023", "x" * 5000])
@@ -105,7 +76,7 @@ def test_a_run_id_that_does_not_exist_is_one_sentence(app, bad):
 def test_live_trains_and_its_tick_follows(app):
     test = app("pages/1_Live.py", p="7")
     test.number_input(key="epochs-standard").set_value(300).run()
-    next(button for button in test.button if button.label == "Train").click().run()
+    press(test, "Train")
     run = preset("standard", 7, epochs=300)
     assert test.query_params["run"] in (run.id, [run.id])
     ui.lab().job(run.id).done.wait(60)
@@ -123,13 +94,13 @@ def test_pause_and_resume_from_the_page(app):
     while job.record is None:
         time.sleep(0.05)
     test = app("pages/1_Live.py", run=run.id)
-    assert len(test.get("vega_lite_chart")) == 8
-    next(button for button in test.button if button.label == "Pause").click().run()
+    assert len(charts(test)) == 8
+    press(test, "Pause")
     job.done.wait(60)
     paused_at = job.record.step
     test.run()
     assert any(button.label == "Resume" for button in test.button)
-    next(button for button in test.button if button.label == "Resume").click().run()
+    press(test, "Resume")
     assert not test.exception
     again = ui.lab().job(run.id)
     while again.record.step <= paused_at:
@@ -141,7 +112,7 @@ def test_settings_that_are_no_run_are_one_sentence(app):
     test = app("pages/1_Live.py", p="7")
     test.selectbox(key="precision-standard").set_value("tf32").run()
     test.selectbox(key="device").set_value("cpu").run()
-    next(button for button in test.button if button.label == "Train").click().run()
+    press(test, "Train")
     assert not test.exception
     assert errors(test) == [f"{ui.plain('precision tf32 needs a CUDA device: choose fp32')}."]
     assert not ui.lab().jobs()
@@ -153,7 +124,7 @@ def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):
     monkeypatch.setattr(cost, "free_memory", lambda device="cpu": 10_000_000)
     test = app("pages/1_Live.py", p="97")
     assert any("GiB of memory" in text.value for text in test.sidebar.caption)
-    next(button for button in test.button if button.label == "Train").click().run()
+    press(test, "Train")
     assert any(f"choose a smaller p or {ui.plain('d_mlp')}" in text for text in errors(test))
     assert not ui.lab().jobs()
 

@@ -1,7 +1,6 @@
 """Many runs into one cache: killed, stopped, shared, failing; and what scripts/precompute.py says of them."""
 
 import contextlib
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -15,18 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import precompute as script
 import pytest
 import torch
 from conftest import SMALL, assert_same_training, finish
+from serving import ROOT
 
 from modadd import check, cost
 from modadd.many import pool
 from modadd.runs import preset
 from modadd.store import Store, write_atlas
 
-ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ("--devices", "cpu", "--epochs", "1500", "--checkpoint-seconds", "0.02")
 BRIEF = [preset(name, 7, epochs=40) for name in ("standard", "quad_random")]
+TOGETHER = pytest.mark.xdist_group("precomputed")  # what they look at is made once, for one worker
 
 
 def start(cache, *flags):
@@ -119,7 +120,7 @@ def test_twenty_kills_do_no_harm(tmp_path, tried):
     tried("kill -9 of a precompute and its workers while they train and write", hits, "ends as if it had not been")
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stopped_precompute_leaves_checkpoints_and_no_process(tmp_path, how):
     process = start(tmp_path, "--p", 11, "--epochs", 200_000, "--devices", "cpu", "--workers", 2,
                     "--presets", "standard", "quad_random", "--checkpoint-seconds", 0.5)  # fmt: skip
@@ -171,6 +172,7 @@ def test_a_run_whose_worker_dies_goes_on_in_a_fresh_one(tmp_path):
     assert len(all_records(tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_dies_twice_is_listed_and_the_rest_is_done(tmp_path):
     look, struck = strike(2)
     failures = pool.train_all([LONG, *BRIEF], tmp_path, look=look, checkpoint_seconds=0.1)
@@ -276,9 +278,6 @@ def test_devices_share_one_queue_and_every_run_is_done_once(monkeypatch, tmp_pat
 
 
 def test_every_gpu_is_a_device_by_default_and_none_counts_twice(monkeypatch):
-    spec = importlib.util.spec_from_file_location("precompute", ROOT / "scripts" / "precompute.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     for gpus, where in ((0, ["cpu"]), (2, ["cuda:0", "cuda:1"])):
         monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
         assert script.devices(script.Flags()) == where
@@ -314,6 +313,7 @@ def trained(tmp_path_factory):
     return cache, atlas
 
 
+@TOGETHER
 @pytest.mark.parametrize("place", ["cache", "atlas"])
 def test_a_sound_folder_passes_verification(trained, place):
     cache, atlas = trained
@@ -323,6 +323,7 @@ def test_a_sound_folder_passes_verification(trained, place):
     assert "4 of 4 records are whole" in err
 
 
+@TOGETHER
 def test_verification_names_what_is_missing_and_what_is_damaged(trained, tmp_path):
     store = Store(tmp_path, None)
     for record in all_records(trained[0]).values():
@@ -347,8 +348,8 @@ def test_verification_names_what_is_missing_and_what_is_damaged(trained, tmp_pat
     assert set(result["missing"]) == {gone.id, torn.id}
 
 
-def test_a_dry_run_prices_every_modulus_and_trains_nothing(tmp_path):
-    status, result, err = precompute(tmp_path, "--p", 7, 23, "--devices", "cpu", "--dry-run")
+def test_a_dry_run_prices_every_modulus_and_trains_nothing(tmp_path, run_script):
+    status, result, err = run_script(script, "--p", 7, 23, "--devices", "cpu", "--dry-run", "--cache", tmp_path)
     assert status == 0
     assert [row["p"] for row in result["moduli"]] == [7, 23]
     assert [row["missing"] for row in result["moduli"]] == [4, 5]
@@ -380,8 +381,8 @@ def test_one_command_trains_draws_and_verifies(tmp_path):
         (("--p", 7, "--precision", "tf32", "--devices", "cpu"), "tf32 needs a CUDA device"),
     ],
 )
-def test_a_bad_flag_is_one_sentence(tmp_path, flags, words):
-    status, result, err = precompute(tmp_path, *flags)
+def test_a_bad_flag_is_one_sentence(tmp_path, run_script, flags, words):
+    status, result, err = run_script(script, *flags, "--cache", tmp_path)
     assert (status, result) == (2, None)
     assert words in err
     assert "Traceback" not in err

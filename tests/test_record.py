@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import modadd.record
 from modadd import data, fourier, measures
+from modadd.figures import many
 from modadd.record import Detail, Record, frame_steps, pack, thin_rows, unpack, weight_stride
 from modadd.runs import Run, preset
 from modadd.step import METRICS
@@ -363,3 +364,9 @@ def test_a_compact_record_draws_the_same_curves():
     assert ["theta" in frame for frame in small.frames[:-1]] == [False] * (len(small.frames) - 1)
     assert_same_training(from_bytes(to_bytes(small)), small)
     assert len(to_bytes(small)) < len(to_bytes(done.without_state())) / 2
+
+
+def test_stored_and_live_records_stand_in_one_table(record):
+    stored = Record.from_arrays(record.to_arrays())
+    both = many.curves_of({"stored": stored, "live": record}, "train_loss")
+    assert len(both) == 2 * len(many.curves_of({"live": record}, "train_loss"))

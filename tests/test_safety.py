@@ -11,14 +11,14 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import streamlit as st
+import serving
 from conftest import SMALL
+from serving import ROOT
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
@@ -28,8 +28,8 @@ from modadd.lab import Lab
 from modadd.runs import Run
 from modadd.store import Store, default_folder
 from modadd.training import train
+from pages import press
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
     file for folder in ("modadd", "pages", "scripts") for file in (ROOT / folder).rglob("*.py")
 ) + [ROOT / "streamlit_app.py"]  # fmt: skip
@@ -52,28 +52,10 @@ def host(monkeypatch):
 
 
 @pytest.fixture
-def visit(tmp_path, monkeypatch):
-    """Opens a page over an empty cache and an empty atlas."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
+def app(app, monkeypatch):
+    """Opens a page without the atlas."""
     monkeypatch.setattr(ui.lab().store, "atlas", None)
-
-    def open_page(page: str, **query) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        if page != "streamlit_app.py":
-            test.switch_page(page)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
-def press(test: AppTest, label: str) -> AppTest:
-    (button,) = [button for button in test.button if button.label == label]
-    return button.click().run()
+    return app
 
 
 def refusal(test: AppTest) -> str:
@@ -96,7 +78,7 @@ def test_the_configuration_is_that_of_a_careful_server():
     assert client["allowedOrigins"] == []
     assert client["showErrorLinks"] is False
     config.get_config_options()
-    for section in ("server", "browser", "client", "runner"):  # streamlit passes over what it does not know
+    for section in ("global", "server", "browser", "client", "runner"):  # streamlit passes over what it does not know
         for name in told[section]:
             assert f"{section}.{name}" in config._config_options_template
 
@@ -104,22 +86,8 @@ def test_the_configuration_is_that_of_a_careful_server():
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     """Of a server started as the README says, over an empty cache."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=os.environ | {"MODADD_CACHE": str(tmp_path_factory.mktemp("cache"))},
-    )  # fmt: skip
-    for _ in range(240):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.25)
-    yield port
-    process.terminate()
-    process.wait(20)
+    with serving.server(tmp_path_factory.mktemp("cache")) as lab:
+        yield lab.port
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux")
@@ -163,11 +131,11 @@ def test_only_nothing_and_0_leave_the_house_open(monkeypatch, text, meant):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1e3", "٣", "9" * 50, "1.5"])
-def test_a_limit_that_is_no_number_is_named_and_closes_the_house(host, visit, text):
+def test_a_limit_that_is_no_number_is_named_and_closes_the_house(host, app, text):
     host(p=text)
     with pytest.raises(ValueError, match=r"^MODADD_HOSTED_P must be a whole number from 1 to 1,000,000,000, got "):
         hosting.limits()
-    test = visit("pages/1_Live.py")
+    test = app("pages/1_Live.py")
     assert "must be a whole number" in refusal(test)
     assert not test.title
     assert not test.button
@@ -260,9 +228,9 @@ def test_the_lab_does_not_grow_with_every_run_it_ever_trained(store, monkeypatch
     [("pages/1_Live.py", "Train"), ("pages/4_Weights.py", "Train it"), ("pages/16_Tasks.py", "Train it"),
      ("pages/18_Seeds.py", "Train what is missing")],
 )  # fmt: skip
-def test_a_page_says_in_a_sentence_what_the_server_refuses(host, visit, page, button):
+def test_a_page_says_in_a_sentence_what_the_server_refuses(host, app, page, button):
     host(p=5)
-    test = press(visit(page, p="7"), button)
+    test = press(app(page, p="7"), button)
     assert "the modulus p is 7 and this server allows 5: choose less" in re.sub(r"\\", "", refusal(test))
     assert not ui.lab().jobs()
 
@@ -283,7 +251,7 @@ def training(monkeypatch):
 
 
 @pytest.mark.parametrize("strangers", [False, True])
-def test_only_who_began_a_run_steers_it_among_strangers(host, visit, training, monkeypatch, strangers, tried):
+def test_only_who_began_a_run_steers_it_among_strangers(host, app, training, monkeypatch, strangers, tried):
     if strangers:
         host()
     run = preset("standard", 7, epochs=100)
@@ -293,7 +261,7 @@ def test_only_who_began_a_run_steers_it_among_strangers(host, visit, training, m
     seen = {}
     for who in ("she", "he"):
         monkeypatch.setattr(ui.progress, "visitor", lambda who=who: who)
-        seen[who] = {button.label for button in visit("pages/1_Live.py", run=run.id, p="7").button}
+        seen[who] = {button.label for button in app("pages/1_Live.py", run=run.id, p="7").button}
         assert ui.steers(run.id) == (who == "she" or not strangers)
     assert {"Pause", "Stop"} <= seen["she"]
     assert ({"Pause", "Stop"} & seen["he"] == set()) == strangers
@@ -309,14 +277,14 @@ def test_every_button_that_ends_or_deletes_a_run_asks_whose_it_is():
             assert "steers(" in text, file.name
 
 
-def test_the_home_page_lives_without_its_network(host, visit):
+def test_the_home_page_lives_without_its_network(host, app):
     host(p=5)
-    test = visit("streamlit_app.py")
+    test = app("streamlit_app.py")
     assert "the modulus p is 13" in refusal(test)
     assert test.title
 
 
-def test_nothing_is_lost_where_training_it_again_is_refused(host, visit, record):
+def test_nothing_is_lost_where_training_it_again_is_refused(host, app, record):
     ui.lab().store.put(record)
     host(p=5)
     with pytest.raises(ValueError, match="modulus p is 7"):
@@ -326,16 +294,16 @@ def test_nothing_is_lost_where_training_it_again_is_refused(host, visit, record)
     assert again.index("admit(") < again.index("delete(") < again.index("submit(")
 
 
-def test_an_error_tells_strangers_nothing(host, visit, monkeypatch):
+def test_an_error_tells_strangers_nothing(host, app, monkeypatch):
     def fail():
         raise RuntimeError("the key is under the mat")
 
     lab = ui.lab()
     with monkeypatch.context() as broken:
         broken.setattr(ui, "lab", fail)
-        (at_home,) = visit("streamlit_app.py").exception
+        (at_home,) = app("streamlit_app.py").exception
         host()
-        (shown,) = visit("streamlit_app.py").exception
+        (shown,) = app("streamlit_app.py").exception
     assert ui.lab() is lab
     assert "under the mat" in at_home.message
     assert at_home.stack_trace
@@ -390,7 +358,7 @@ def test_no_page_writes_html(file):
     for name, call in calls(file):
         assert said(call, "unsafe_allow_html") is not True, file.name
         if name == "st.html":  # a line of style, made of the program's own names
-            assert file.name == "links.py", file.name
+            assert file.name in ("links.py", "streamlit_app.py"), file.name
             assert re.match("f['\"]<style>", ast.unparse(call.args[0])), file.name
         assert name not in ("st.iframe", "st.components.v1.html", "st.components.v1.iframe"), file.name
 

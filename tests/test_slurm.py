@@ -12,9 +12,9 @@ import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import precompute
 import pytest
 import tyro
 from conftest import EXACT, SMALL, assert_same_training, finish
@@ -152,16 +152,6 @@ def jobs(slurm, tmp_path):
         cancel(*left)
 
 
-@pytest.fixture(scope="session")
-def precompute():
-    """scripts/precompute.py as a module."""
-    spec = spec_from_file_location("precompute", HOUSE / "scripts/precompute.py")
-    module = sys.modules["precompute"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["precompute"]
-
-
 def state(jobs, place=-1):
     return cluster.status(jobs)[place].state
 
@@ -230,6 +220,7 @@ def test_a_cancelled_task_is_shown_as_such_and_its_run_goes_on_when_sent_again(i
     cancel(again)
 
 
+@pytest.mark.slow
 def test_a_task_whose_time_runs_out_is_requeued_and_ends_as_if_never_stopped(interrupted):
     folder, store, task, _ = interrupted
     word = task.runs[BRIEF.id][1]
@@ -321,7 +312,7 @@ def test_a_damaged_record_is_set_aside_and_the_others_are_collected(jobs, store,
     assert not file.exists()
 
 
-def test_the_command_line_sends_tells_and_collects(jobs, tmp_path, capsys, precompute):
+def test_the_command_line_sends_tells_and_collects(jobs, tmp_path, capsys):
     cache, run = tmp_path / "cache", preset("quad_single_freq", 3, epochs=50)
 
     def say(*flags):
@@ -483,14 +474,14 @@ def test_a_fork_is_not_for_a_cluster(tmp_path, store):
         cluster.submit([child], store, tmp_path / "jobs")
 
 
-def test_what_is_for_this_machine_is_refused_with_slurm(tmp_path, precompute, capsys):
+def test_what_is_for_this_machine_is_refused_with_slurm(tmp_path, capsys):
     for flags in (["--verify"], ["--devices", "cpu"], ["--atlas", "a"], ["--figures", "f"]):
         with pytest.raises(SystemExit, match="2"):
             precompute.main(tyro.cli(precompute.Flags, args=["--slurm", "--all", "--cache", str(tmp_path), *flags]))
         assert "are for this machine: give them without --slurm." in capsys.readouterr().err
 
 
-def test_every_command_of_the_guide_is_understood(precompute):
+def test_every_command_of_the_guide_is_understood():
     guide = (HOUSE / "docs/cluster.md").read_text()
     commands = [shlex.split(line) for line in guide.splitlines() if line.strip().startswith("python scripts/")]
     assert len(commands) > 4

@@ -1,22 +1,14 @@
 """A lab that is left alone with open pages: the short form of scripts/soak.py, and its arithmetic."""
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-spec = importlib.util.spec_from_file_location("soak", ROOT / "scripts" / "soak.py")
-soak = importlib.util.module_from_spec(spec)
-sys.modules["soak"] = soak
-spec.loader.exec_module(soak)
+import soak
+from serving import CHROMIUM, ROOT
 
 
 def test_growth_is_that_after_warm_up():

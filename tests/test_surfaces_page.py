@@ -2,20 +2,18 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
-import streamlit as st
-from browser import CHROMIUM
 from conftest import SMALL, finish
+from serving import CHROMIUM
 from streamlit.testing.v1 import AppTest
 
 from modadd import Run, preset, ui
 from modadd.figures import surfaces
 from modadd.transformer import task_measures
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = "pages/17_Surfaces.py"
 P = 13
 X, Y = np.meshgrid(np.arange(P), np.arange(P), indexing="ij")
@@ -107,24 +105,9 @@ def test_the_page_to_take_home_needs_no_network():
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens the page over an empty cache, with or without the atlas."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(atlas: bool = True, **query) -> AppTest:
-        if not atlas:
-            monkeypatch.setattr(ui.lab().store, "atlas", None)
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(PAGE)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
+def app(app):
+    """Opens this page."""
+    return partial(app, PAGE)
 
 
 def plots(test: AppTest) -> list[str]:
@@ -199,8 +182,7 @@ def test_a_transformer_without_weights_shows_the_neurons_that_it_keeps(app):
     assert test.selectbox(key="surface-of-kept").options == [str(m) for m in record.frames[-1]["map_neuron"]]
 
 
-def test_an_mlp_without_weights_is_one_sentence(app):
-    record = finish(SMALL)
+def test_an_mlp_without_weights_is_one_sentence(app, record):
     frames = tuple({n: a for n, a in frame.items() if n not in ("theta", "xi")} for frame in record.frames)
     ui.lab().store.put(replace(record, frames=frames, state=None))
     test = app(run=SMALL.id)

@@ -8,18 +8,15 @@ from modadd import fourier, ideal, measures, preset, surgery
 from modadd.figures import surgery as figures
 from modadd.model import SWAPS
 from modadd.runs import Run
-from modadd.store import ATLAS, Store
 
 SLIGHT = 1e-4  # votes in float32 summed in another order, relative to votes of order ten
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(shipped):
     """The standard run of the atlas at p = 23 and its network."""
     run = preset("standard", 23)
-    store = Store(tmp_path_factory.mktemp("runs"), ATLAS)
-    record = store.get(run.id)
-    store.close()
+    record = shipped.get(run.id)
     return run, surgery.network(record.frame(), run), record
 
 

@@ -1,6 +1,5 @@
 """Grids of runs: their axes, the criterion of grokking, censored statistics, verdicts, and sweeps that are killed."""
 
-import importlib.util
 import json
 import os
 import re
@@ -9,14 +8,15 @@ import subprocess
 import sys
 import time
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import sweep as script
 import tyro
 from conftest import finish
 from hypothesis import given
 from hypothesis import strategies as st
+from serving import ROOT
 
 from modadd.figures import sweep_report, sweep_tables, sweeps
 from modadd.many import survival, sweep, verdicts
@@ -25,13 +25,6 @@ from modadd.record import DETAILS, Record
 from modadd.runs import Run, preset
 from modadd.step import METRICS
 from modadd.store import Store
-
-ROOT = Path(__file__).resolve().parents[1]
-spec = importlib.util.spec_from_file_location("sweep_script", ROOT / "scripts" / "sweep.py")
-script = importlib.util.module_from_spec(spec)
-sys.modules["sweep_script"] = script  # where tyro looks up its annotations
-spec.loader.exec_module(script)
-
 
 ORIGIN = {"device": "planted", "torch": "", "finished": "2026-01-01T00:00:00Z", "steps_per_second": None}
 
@@ -58,14 +51,6 @@ def judged(grid: Grid, groks: dict, **how) -> dict:
 
 def verdict(summary: dict) -> list[str]:
     return [one["verdict"] for one in summary["hypotheses"]]
-
-
-def run_script(capsys, *flags) -> tuple[int, dict | None, str]:
-    """(exit status, the JSON object or None, stderr) of the script, in this process."""
-    with pytest.raises(SystemExit) as ended:
-        script.main(tyro.cli(script.Flags, args=[*map(str, flags), "--json"]))
-    said = capsys.readouterr()
-    return ended.value.code, json.loads(said.out) if said.out else None, said.err
 
 
 @pytest.mark.parametrize("setting", fields(Run), ids=lambda f: f.name)
@@ -104,19 +89,19 @@ def test_a_run_named_twice_is_trained_once():
     ["--vary", "lr=" + "9" * 5000], ["--vary", "lr="], ["--vary", "p=23,24"],
     ["--accuracy", "90"], ["--sustained", "-1"],
 ])  # fmt: skip
-def test_a_bad_grid_is_one_sentence_and_status_2(flags, tmp_path, capsys):
-    status, result, stderr = run_script(capsys, *flags, "--cache", tmp_path)
+def test_a_bad_grid_is_one_sentence_and_status_2(flags, tmp_path, run_script):
+    status, result, stderr = run_script(script, *flags, "--cache", tmp_path)
     assert status == 2
     assert result is None
     assert re.fullmatch(r"error: [^\n]{10,330}\.\n", stderr), stderr
 
 
-def test_dry_run_counts_what_is_there_and_trains_nothing(tmp_path, capsys):
+def test_dry_run_counts_what_is_there_and_trains_nothing(tmp_path, run_script):
     grid = Grid("standard", 7, {"weight_decay": (0.5, 1.0, 2.0), "seed": (42, 123, 456)})
     shelf = Store(tmp_path)
     shelf.put(planted(grid.runs[0], 200))
     shelf.put(planted(grid.runs[1], None, reason=None))
-    status, plan, stderr = run_script(capsys, "--preset", "standard", "--p", 7, "--cache", tmp_path, "--dry-run")
+    status, plan, stderr = run_script(script, "--preset", "standard", "--p", 7, "--cache", tmp_path, "--dry-run")
     assert status == 0
     assert (plan["runs"], plan["finished"], plan["begun"]) == (9, 1, 1)
     assert plan["missing"] == [run.id for run in grid.runs[1:]]
@@ -124,7 +109,7 @@ def test_dry_run_counts_what_is_there_and_trains_nothing(tmp_path, capsys):
     assert "1 are there, 8 to train (1 of them begun)" in stderr
     assert len(shelf.cards_of_cache()) == 2
     shelf._cache.set(grid.runs[0].id, b"rubbish", tag="{}")  # what is damaged is trained again
-    assert run_script(capsys, "--preset", "standard", "--p", 7, "--cache", tmp_path, "--dry-run")[1]["finished"] == 0
+    assert run_script(script, "--preset", "standard", "--p", 7, "--cache", tmp_path, "--dry-run")[1]["finished"] == 0
 
 
 def test_values_that_differ_in_the_last_digit_are_two_groups():
@@ -132,8 +117,8 @@ def test_values_that_differ_in_the_last_digit_are_two_groups():
     assert len(grid.labels) == 2
 
 
-def test_a_cell_that_the_atlas_holds_is_not_trained_again(tmp_path, capsys):
-    _, plan, _ = run_script(capsys, "--weight-decay", 2, "--seeds", 42, "--cache", tmp_path, "--dry-run")
+def test_a_cell_that_the_atlas_holds_is_not_trained_again(tmp_path, run_script):
+    _, plan, _ = run_script(script, "--weight-decay", 2, "--seeds", 42, "--cache", tmp_path, "--dry-run")
     assert (plan["runs"], plan["finished"]) == (1, 1)
 
 
@@ -329,13 +314,13 @@ def test_pairs_that_come_for_free_are_told():
     assert "No test pair has" in verdicts.caution(sweep.outcomes(apart, {}, Criterion()), Criterion())
 
 
-def test_the_script_judges_what_the_cache_holds(tmp_path, capsys):
+def test_the_script_judges_what_the_cache_holds(tmp_path, run_script):
     groks = CASES["all hold"][0]
     shelf = Store(tmp_path / "cache")
     for run in DEFAULT.runs:
         shelf.put(planted(run, groks[run.weight_decay][DEFAULT.axes["seed"].index(run.seed)]))
     out = tmp_path / "out"
-    status, result, stderr = run_script(capsys, "--cache", tmp_path / "cache", "--out", out)
+    status, result, stderr = run_script(script, "--cache", tmp_path / "cache", "--out", out)
     assert status == 0, stderr
     assert result.pop("failures") == {}
     assert result == json.loads((out / "analysis_summary.json").read_text())
@@ -385,14 +370,15 @@ TINY = ["--preset", "standard", "--p", 7, "--weight-decay", 0.5, 1, "--seeds", 1
         "--vary", "d_mlp=11", "frac_train=0.7", "lr=1e-3"]  # fmt: skip
 
 
-def test_a_sweep_that_is_killed_twice_ends_as_if_it_had_not_been(tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_sweep_that_is_killed_ends_as_if_it_had_not_been(tmp_path, kills):
     shelf = Store(tmp_path)
     command = [sys.executable, "scripts/sweep.py", *map(str, TINY), "--cache", str(tmp_path), "--json"]
 
     def finished() -> int:
         return len(shelf.cards_of_cache())
 
-    for count, victims in ((1, os.kill), (2, os.killpg)):  # the script alone, then its workers with it
+    for count, victims in ((1, os.kill), (2, os.killpg))[:kills]:  # the script alone, then its workers with it
         process = subprocess.Popen(
             command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -410,15 +396,15 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_it_had_not_been(tmp_path):
     assert json.loads(done.stdout) == json.loads(json.dumps(expected)) | {"failures": {}}
 
 
-def test_ctrl_c_says_how_to_go_on_and_a_failure_is_told(tmp_path, capsys, monkeypatch):
+def test_ctrl_c_says_how_to_go_on_and_a_failure_is_told(tmp_path, run_script, monkeypatch):
     def interrupted(runs, *_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(script.pool, "train_all", interrupted)
-    status, result, stderr = run_script(capsys, *TINY, "--cache", tmp_path)
+    status, result, stderr = run_script(script, *TINY, "--cache", tmp_path)
     assert (status, result) == (130, None)
     assert "the same command goes on from the last checkpoint" in stderr
     monkeypatch.setattr(script.pool, "train_all", lambda runs, *_: {runs[0].id: "RuntimeError: no luck"})
-    status, result, stderr = run_script(capsys, *TINY, "--cache", tmp_path)
+    status, result, stderr = run_script(script, *TINY, "--cache", tmp_path)
     assert (status, result["finished"], len(result["failures"])) == (1, 0, 1)
     assert "failed: RuntimeError: no luck" in stderr

@@ -1,37 +1,31 @@
 """The Sweeps page: price before training, the grid filling in, verdicts from planted records, hostile values."""
 
+from functools import partial
+
 import pytest
-import streamlit as st
 from conftest import finish
 from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors
 from test_sweep import CASES, DEFAULT, planted
 
 from modadd import ui
 from modadd.many.sweep import Grid
+from pages import charts, errors, said
 
 PAGE = "pages/13_Sweeps.py"
 TINY = {"p": "7", "decays": "0.5, 1", "seeds": "1, 2", "vary": "d_mlp = 11; frac_train = 0.7"}
 
+HOSTILE = [
+    {"decays": "<b>x</b>"}, {"decays": ""}, {"seeds": "1e9"}, {"seeds": "-1"}, {"seeds": ", ,"}, {"vary": "nope=3"},
+    {"vary": "lr"}, {"vary": "epochs=5"}, {"vary": "lr=[a](http://b)"}, {"vary": "p=24"}, {"vary": "parent=../../x"},
+    {"vary": "d_mlp=" + "9" * 100},
+    {"decays": ",".join(map(str, range(60))), "seeds": ",".join(map(str, range(60)))},
+]  # fmt: skip
+
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens the page over an empty cache without the atlas."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(**query) -> AppTest:
-        monkeypatch.setattr(ui.lab().store, "atlas", None)
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
-        test.switch_page(PAGE)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
+def app(app):
+    """Opens this page without the atlas."""
+    return partial(app, PAGE, atlas=False)
 
 
 def plant(groks: dict):
@@ -40,16 +34,8 @@ def plant(groks: dict):
             ui.lab().store.put(planted(run, groks[run.weight_decay][DEFAULT.axes["seed"].index(run.seed)]))
 
 
-def said(test: AppTest) -> str:
-    return " ".join(element.value for element in (*test.markdown, *test.info, *test.caption))
-
-
 def button(test: AppTest, label: str):
     return next((one for one in test.button if one.label.startswith(label)), None)
-
-
-def charts(test: AppTest) -> int:
-    return len(test.get("vega_lite_chart"))
 
 
 def tiny() -> Grid:
@@ -63,26 +49,24 @@ def test_an_empty_cache_shows_the_grid_and_its_price(app):
     assert not errors(test)
     assert "9 of them are still to be trained: at most about" in said(test)
     assert "As soon as the first run is finished" in said(test)
-    assert charts(test) == 1
+    assert len(charts(test)) == 1
     assert test.query_params["p"] in ("23", ["23"])
 
 
 @pytest.mark.parametrize("case", ["all hold", "the other way round", "nobody groks", "the low one is missing"])
 def test_verdicts_of_planted_records_are_shown(app, case):
     groks, expected = CASES[case]
-    app()
     plant(groks)
     test = app(p="23")
     assert not test.exception
     assert not errors(test)
-    assert charts(test) == 5
+    assert len(charts(test)) == 5
     for name, verdict in zip(("H1", "H2", "H3"), expected.split(), strict=True):
         assert any(f"[{verdict}] **{name}:" in text.value for text in test.markdown)
     assert {"analysis_summary.json", "Report as HTML"} <= {one.proto.label for one in test.get("download_button")}
 
 
 def test_the_criterion_decides(app):
-    app()
     plant(CASES["all hold"][0])
     test = app(p="23")
     assert "0 of 3 finished runs" not in said(test)
@@ -106,7 +90,7 @@ def test_train_watch_and_read(app):
     test.run()
     assert not test.exception
     assert not errors(test)
-    assert charts(test) == 5
+    assert len(charts(test)) == 5
     assert button(test, "Train") is None
     assert button(test, "Stop") is None
 
@@ -148,7 +132,7 @@ def test_a_failed_run_is_named_and_the_rest_goes_on(app, monkeypatch):
     assert not test.exception
     assert len(errors(test)) == 2
     assert all("no \\*such\\* luck" in text for text in errors(test))
-    assert charts(test) == 5
+    assert len(charts(test)) == 5
 
 
 def test_the_price_of_a_large_grid_must_be_confirmed(app):
@@ -166,19 +150,14 @@ def test_cells_named_twice_are_merged_with_a_sentence(app):
     assert "runs: 2" in said(test)
 
 
-@pytest.mark.parametrize("query", [
-    {"decays": "<b>x</b>"}, {"decays": ""}, {"seeds": "1e9"}, {"seeds": "-1"}, {"seeds": ", ,"}, {"vary": "nope=3"},
-    {"vary": "lr"}, {"vary": "epochs=5"}, {"vary": "lr=[a](http://b)"}, {"vary": "p=24"}, {"vary": "parent=../../x"},
-    {"vary": "d_mlp=" + "9" * 100},
-    {"decays": ",".join(map(str, range(60))), "seeds": ",".join(map(str, range(60)))},
-])  # fmt: skip
-def test_a_hostile_grid_in_the_url_is_one_sentence(app, query):
-    test = app(p="23", **query)
-    assert not test.exception
-    assert len(errors(test)) == 1
-    assert len(errors(test)[0]) < 400
-    assert "<b>" not in errors(test)[0].replace("\\<", "")
-    assert "](http" not in errors(test)[0]
+def test_a_hostile_grid_in_the_url_is_one_sentence(app):
+    for query in HOSTILE:
+        test = app(p="23", **query)
+        assert not test.exception, query
+        (error,) = errors(test)
+        assert len(error) < 400
+        assert "<b>" not in error.replace("\\<", "")
+        assert "](http" not in error
     assert not ui.lab().jobs()
 
 
@@ -192,7 +171,6 @@ def test_runs_that_this_machine_cannot_train_are_refused_in_a_sentence(app, monk
 
 
 def test_a_damaged_cell_counts_as_missing(app):
-    app()
     plant(CASES["all hold"][0])
     shelf, run = ui.lab().store, DEFAULT.runs[0]
     shelf._cache.set(run.id, b"rubbish", tag="{}")

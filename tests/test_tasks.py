@@ -46,7 +46,7 @@ def test_the_answers_are_those_of_plain_arithmetic(task):
     right = {"addition": lambda a, b: a + b, "addpow": lambda a, b, c: (a + b) ** c, "add3": lambda a, b, c: a + b + c}
     said = tasks.truth(run).ravel()
     for token, answer in zip(every(run).tolist(), said.tolist(), strict=True):
-        assert answer == right[task](*token) % 7
+        assert answer == right[task](*token) % 7 == tasks.answer(run, token)
     np.testing.assert_array_equal(tasks.tokens(run, torch.arange(tasks.count(run))).numpy(), every(run))
     last_c = (tasks.maps(run) - 1,) if task != "addition" else ()
     assert tasks.truth(run)[-1, 2, 3] == right[task](2, 3, *last_c) % 7
@@ -299,6 +299,10 @@ def test_planted_errors_are_where_they_were_planted():
     np.testing.assert_allclose(measures.by_map(frame), [1, 2 / 3, *4 * [np.nan], 0])
     wrong = frame["answers"] != tasks.truth(run)[measures.shown_maps(run)]
     assert np.argwhere(wrong).tolist() == [[1, 2, 3]]
+    counts = {c: measures.wrong(measures.answers_at(frame, run, c), run, c) for c in (0, 1)}
+    assert [sum(bad for bad, _ in of_c.values()) for of_c in counts.values()] == [0, 1]
+    assert all(sum(there for _, there in of_c.values()) == 49 for of_c in counts.values())
+    assert measures.answers_at(frame, run, 4) is None
 
 
 def test_a_circle_of_embeddings_is_found():
@@ -323,6 +327,10 @@ def test_a_wave_is_named_whatever_its_size():
     np.testing.assert_allclose(wave["phase"][:2], [0.7, 0], atol=1e-9)
     np.testing.assert_allclose(wave["purity"], [1, 1, 0], atol=1e-9)
     assert measures.common_frequencies(curves) == [1, 4]
+    late = np.cos(2 * np.pi * 4 * a / p + 3.0)[:, None]
+    assert measures.apart(np.hstack([late, -late, late[::-1]]), 0, 1) == pytest.approx(np.pi)
+    assert measures.apart(np.hstack([curves[:, :1], late]), 0, 1) == pytest.approx(2.3)
+    assert measures.apart(np.hstack([-curves[:, :1], late]), 1, 0) == pytest.approx(np.pi - 2.3)
     np.testing.assert_allclose(measures.z_scored(curves).std(0), [1, 1, 0], atol=1e-9)
 
 

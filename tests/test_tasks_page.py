@@ -2,21 +2,19 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import finish
-from streamlit.testing.v1 import AppTest
 
 from modadd import Run, preset, ui
 from modadd.figures import tasks as draw
 from modadd.figures import tasks_print
 from modadd.transformer import task_measures as measures
 from modadd.transformer import tasks
+from pages import charts, press
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL = Run(
     p=5, model="pre-ln", activation="gelu", d_model=6, d_mlp=24, heads=2, layers=2, batch=16, lr=1e-2,
     weight_decay=0.1, frac_train=0.6, epochs=120,
@@ -33,27 +31,9 @@ def records(one_thread):
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens the page over an empty cache and no atlas."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(**query) -> AppTest:
-        monkeypatch.setattr(ui.lab().store, "atlas", None)
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page("pages/16_Tasks.py")
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
-def charts(test: AppTest) -> list:
-    return test.get("vega_lite_chart")
+def app(app):
+    """Opens this page without the atlas."""
+    return partial(app, "16_Tasks", atlas=False)
 
 
 @pytest.mark.parametrize("task", CHARTS)
@@ -66,10 +46,10 @@ def test_a_record_is_drawn_and_the_player_moves_it(app, records, task):
     assert (
         CHARTS[task] + INSIDE + LAYERS <= len(charts(test)) <= CHARTS[task] + INSIDE + LAYERS + 6
     )  # one pair and up to five
-    before = [chart.proto.SerializeToString() for chart in charts(test)]
+    before = charts(test)
     test.select_slider(key="step").set_value(0).run()
     assert not test.exception
-    assert [chart.proto.SerializeToString() for chart in charts(test)][: len(before) // 2] != before[: len(before) // 2]
+    assert charts(test)[: len(before) // 2] != before[: len(before) // 2]
 
 
 @pytest.mark.parametrize("missing", ["weights", "answers"])
@@ -93,7 +73,7 @@ def test_an_empty_cache_is_an_offer_to_train_which_is_then_watched(app):
         test.number_input(key=f"{field}-add3").set_value(value)
     test.run()
     assert not test.exception
-    next(button for button in test.button if button.label == "Train it").click().run()
+    press(test, "Train it")
     run = preset("add3", 5, d_model=4, batch=8, epochs=40)
     assert test.query_params["run"] in (run.id, [run.id])
     ui.lab().job(run.id).done.wait(60)
@@ -158,10 +138,10 @@ def test_chosen_neurons_are_pure_and_their_phases_lie_apart():
     waves = [np.cos(2 * np.pi * 2 * a / 11 + phase) for phase in (0, 0.01, 0.02, np.pi / 2)]
     noise = np.random.default_rng(0).normal(size=(11, 3)).T
     curves = np.stack([*waves, np.cos(2 * np.pi * 3 * a / 11), *noise], 1)
-    assert set(draw.choose(curves, 2, 2).tolist()) & {0, 1, 2}
-    assert 3 in draw.choose(curves, 2, 2)
-    assert set(draw.choose(curves, 5).tolist()) == {0, 1, 2, 3, 4}
-    assert len(draw.choose(np.ones((11, 4)), 3)) == 0
+    assert set(measures.purest(curves, 2, 2).tolist()) & {0, 1, 2}
+    assert 3 in measures.purest(curves, 2, 2)
+    assert set(measures.purest(curves, 5).tolist()) == {0, 1, 2, 3, 4}
+    assert len(measures.purest(np.ones((11, 4)), 3)) == 0
 
 
 def test_the_tables_say_what_the_charts_show(records):

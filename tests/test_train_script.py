@@ -5,19 +5,16 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tyro
 from conftest import SMALL, assert_same_training, finish, weights
+from serving import ROOT
 
 from modadd import cli, profiling, tracking
 from modadd.runs import Run, preset
 from modadd.store import Store
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def train(*flags, **environment):
@@ -31,7 +28,7 @@ def train(*flags, **environment):
 
 def asked(line: str) -> Run:
     """The run that a command line describes."""
-    return tyro.cli(cli.RunFlags, args=line.split()).run()
+    return cli.flags(cli.RunFlags, line=line.split()).run()
 
 
 # -- the published command line -----------------------------------------------------------------
@@ -192,3 +189,10 @@ def test_a_profile_trains_nothing_and_is_json(tmp_path):
 def test_too_short_a_run_cannot_be_profiled():
     with pytest.raises(ValueError, match="epochs must be at least 17 to be profiled, got 5"):
         profiling.profile(replace(SMALL, epochs=5), "cpu")
+
+
+def test_nothing_is_trained_where_it_could_not_be_kept(tmp_path):
+    (tmp_path / "file").touch()
+    status, result, said = train("--p", 5, "--epochs", 2, "--cache", tmp_path / "file" / "runs")
+    assert (status, result) == (2, None)
+    assert "cannot be written" in said

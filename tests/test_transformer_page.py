@@ -2,22 +2,19 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import SMALL as MLP
 from conftest import finish
-from streamlit.testing.v1 import AppTest
 
 from modadd import Run, preset, ui
 from modadd.figures import transformer as draw
 from modadd.figures import transformer_print
 from modadd.record import DETAILS
 from modadd.transformer import measures, phases
+from pages import charts, press
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = "pages/15_Transformer.py"
 TINY = Run(
     model="transformer", p=7, d_model=10, heads=2, d_mlp=11, lr=1e-3, weight_decay=1.0, frac_train=0.6, epochs=128
@@ -40,28 +37,9 @@ def grokked(one_thread):
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens a page over an empty cache, with the atlas of the MLP or without."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(page: str = PAGE, atlas: bool = False, **query) -> AppTest:
-        if not atlas:
-            monkeypatch.setattr(ui.lab().store, "atlas", None)
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(page)
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
-def charts(test: AppTest) -> list:
-    return test.get("vega_lite_chart")
+def app(app):
+    """Opens a page, this one if no other is named, without the atlas unless it is asked for."""
+    return lambda page=PAGE, atlas=False, **query: app(page, atlas, **query)
 
 
 def bare(record, *unwanted):
@@ -153,11 +131,11 @@ def test_a_run_that_groks_is_drawn_beside_the_mlp_and_the_player_moves_it(app, g
     assert not test.error
     keys = int(phases.final_keys(grokked).sum())
     assert len(charts(test)) == SPECTRA + TRAINING + EXCLUDED + PAIRS + keys + INSIDE + BESIDE
-    before = [chart.proto.SerializeToString() for chart in charts(test)]
+    before = charts(test)
     test.select_slider(key="step").set_value(0).run()
     assert not test.exception
     assert any("there is no circle to draw yet" in text.value for text in test.markdown)
-    assert [chart.proto.SerializeToString() for chart in charts(test)][:SPECTRA] != before[:SPECTRA]
+    assert charts(test)[:SPECTRA] != before[:SPECTRA]
 
 
 def test_the_rule_of_the_key_frequencies_can_be_changed(app, grokked):
@@ -181,10 +159,10 @@ def test_the_rule_of_the_key_frequencies_can_be_changed(app, grokked):
 def test_all_key_frequencies_are_excluded_at_once_on_demand(app, grokked):
     ui.lab().store.put(grokked)
     test = app(run=GROKS.id)
-    before = [chart.proto.SerializeToString() for chart in charts(test)]
+    before = charts(test)
     test.toggle(key="at-once").set_value(True).run()
     assert not test.exception
-    after = [chart.proto.SerializeToString() for chart in charts(test)]
+    after = charts(test)
     assert sum(a != b for a, b in zip(before, after, strict=True)) >= 1
 
 
@@ -223,7 +201,7 @@ def test_an_empty_cache_is_an_invitation_with_a_price_and_training_is_watched(ap
     assert not charts(test)
     assert any("of memory" in text.value for text in test.caption)
     test.number_input(key="steps-5").set_value(60).run()
-    next(button for button in test.button if button.label == "Train it").click().run()
+    press(test, "Train it")
     assert not test.exception
     run_id = test.query_params["run"]
     ui.lab().job(run_id if isinstance(run_id, str) else run_id[0]).done.wait(60)
@@ -241,7 +219,7 @@ def test_a_run_is_drawn_while_it_trains(app):
     assert not test.exception
     assert len(charts(test)) >= SPECTRA + TRAINING
     assert any("open as soon as the run ends or pauses" in text.value for text in test.info)
-    next(button for button in test.button if button.label == "Pause").click().run()
+    press(test, "Pause")
     job.done.wait(60)
     test.run()
     assert not test.exception

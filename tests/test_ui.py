@@ -2,13 +2,11 @@
 
 import base64
 from dataclasses import replace
-from pathlib import Path
 from xml.etree import ElementTree
 
 import altair as alt
 import numpy as np
 import pytest
-import streamlit as st
 from conftest import FLOAT32, SMALL, finish
 from streamlit.testing.v1 import AppTest
 
@@ -16,8 +14,8 @@ from modadd import preset, rows, ui
 from modadd.figures import curves, export, grids, neurons, style, weights
 from modadd.lab import Job
 from modadd.ui import clock, reels
+from pages import charts
 
-ROOT = Path(__file__).resolve().parents[1]
 WITH_A_RUN = ["4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery", "9_Gradient_flow", "11_Claims"]
 P = 7
 
@@ -30,26 +28,6 @@ def halfway():
     return replace(record, run=run, provenance=record.provenance | {"stop_reason": None})
 
 
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-    """Opens a page over an empty cache; the atlas is there."""
-    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def open_page(page: str, **query) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        test.switch_page(f"pages/{page}.py")
-        for name, value in query.items():
-            test.query_params[name] = value
-        return test.run()
-
-    yield open_page
-    ui.lab()._jobs.clear()  # those below were never queued
-    ui.lab().close()
-    st.cache_resource.clear()
-
-
 def put_live(record, frames: int | None = None, run=None) -> Job:
     """A job of the lab that has come as far as these frames of a record."""
     frames = len(record.frames) if frames is None else frames
@@ -57,10 +35,6 @@ def put_live(record, frames: int | None = None, run=None) -> Job:
                     frame_steps=record.frame_steps[:frames])  # fmt: skip
     job = ui.lab()._jobs[grown.run.id] = Job(grown.run, "cpu", "running", grown)
     return job
-
-
-def charts(test: AppTest) -> list:
-    return test.get("vega_lite_chart")
 
 
 def step_of(test: AppTest) -> int:
@@ -193,8 +167,9 @@ def test_nonsense_from_the_browser_leaves_a_step_that_there_is(app, monkeypatch)
     assert f"{step_of(test):,}" in test.select_slider(key="step").options
 
 
-def test_a_film_brings_every_chart_at_every_moment(app):
-    test = app("5_Phases", p="23")
+@pytest.mark.parametrize("page", ["2_Overview", "5_Phases", "6_Logits"])
+def test_a_film_brings_every_chart_at_every_moment(app, page):
+    test = app(page, p="23")
     test.button(key="step-play").click().run()
     film, options = playing(test), test.select_slider(key="step").options
     moments = [int(step.replace(",", "")) for step in options]
@@ -373,8 +348,8 @@ def test_a_run_in_the_url_brings_its_modulus_and_a_link_moves_it(app, page):
     assert not test.exception
 
 
-def test_the_small_run_is_drawn_on_every_page(app):
-    ui.lab().store.put(finish(SMALL))
+def test_the_small_run_is_drawn_on_every_page(app, record):
+    ui.lab().store.put(record)
     for page in WITH_A_RUN:
         test = app(page, run=SMALL.id)
         assert not test.exception, page

@@ -5,13 +5,13 @@ test pairs, which cost several steps' worth, only at `looks`, and stand as NaN i
 the step and the look are captured as one graph each and replayed.
 """
 
-import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from ..engine import State, precision
 from ..optim import Optimizer
 from ..record import Frame, frame_steps
 from ..runs import Run
@@ -19,7 +19,6 @@ from ..step import METRICS
 from . import model
 from .step import OneLayerStep
 
-State = dict[str, np.ndarray]
 LOOK_EARLY, LOOK_LATE, EARLY = 10, 50, 1_000  # test pairs every 10 steps below 1,000, every 50 after
 PLATEAU_EVERY = 1_000  # the plateau stop compares rows s - 1,000 and s - 1 at every such s
 
@@ -122,7 +121,7 @@ class TransformerEngine:
 
     def record_here(self):
         """Write the history row of the present weights without moving them."""
-        with self._precision():
+        with precision(self.run):
             row_C = self.history_TC[self.step]
             self.network.measure(self.w, row_C)
             row_C[-1] = torch.linalg.vector_norm(self.w_L)
@@ -143,15 +142,6 @@ class TransformerEngine:
         self.optimizer.step = int(state["step"])
         self.row_1.fill_(self.optimizer.step)
 
-    @contextlib.contextmanager
-    def _precision(self):
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = self.run.precision == "tf32"
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
-
     def _capture(self):
         # Warming up runs real steps: put everything back afterwards.
         before = self.state(0)
@@ -159,7 +149,7 @@ class TransformerEngine:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         graphs = []
-        with self._precision(), torch.cuda.stream(stream):
+        with precision(self.run), torch.cuda.stream(stream):
             for work in (self._look, self._one_step):
                 for _ in range(2):
                     work()
@@ -189,7 +179,7 @@ class OneLayerEngine(TransformerEngine):
     def frame(self, e, with_weights, final=False):
         from .measures import take_frame
 
-        with self._precision():
+        with precision(self.run):
             a, b = np.divmod(np.arange(self.run.p**2), self.run.p)
             out = model.forward(self.run, self.w, a, b)
         return take_frame(self.run, self.w, out, final) | (weights_of(self.w) if with_weights else {})

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..engine import precision
 from ..model import FUNCTIONS
 from ..record import Frame, frame_steps
 from ..runs import Run
@@ -233,7 +234,7 @@ class PreLNEngine(TransformerEngine):
         shown_S = np.arange(tasks.maps(run)) if final else shown_maps(run)
         pair_PP = torch.arange(run.p**2, device=self.device)
         wanted = (torch.from_numpy(shown_S).to(self.device)[:, None] * run.p**2 + pair_PP).flatten()
-        with self._precision():
+        with precision(run):
             answer_SPP = host(network.answers(self.w, wanted)[1]).reshape(-1, run.p, run.p)
         return take_frame(
             run, host(self.w["W_E"]), answer_SPP[shown_maps(run)] if final else answer_SPP, host(network.looked_N),

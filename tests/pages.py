@@ -1,0 +1,64 @@
+"""What tests of pages share: opening one without a browser, and what is seen on it."""
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from serving import ROOT
+from streamlit.testing.v1 import AppTest
+
+from modadd import ui
+
+HOME = "streamlit_app.py"
+PATIENCE = 120  # seconds for a page; a busy machine takes its time
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """app(page, atlas, **query) opens a page at this address as a new visitor, over a cache that begins empty.
+
+    The page is a file (pages/4_Weights.py) or its stem.  `atlas` says whether the atlas is there, or names the folder
+    of another one; it stays so for the pages opened after it.
+    """
+    monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
+    monkeypatch.delenv("MODADD_HOSTED", raising=False)
+    forget()
+
+    def open_page(page: str = HOME, atlas: bool | Path | None = True, **query: str) -> AppTest:
+        if atlas is not True:
+            monkeypatch.setattr(ui.lab().store, "atlas", atlas or None)
+        test = AppTest.from_file(str(ROOT / HOME), default_timeout=PATIENCE)
+        if page != HOME:
+            test.switch_page(page if page.endswith(".py") else f"pages/{page}.py")
+        for name, value in query.items():
+            test.query_params[name] = value
+        return test.run()
+
+    yield open_page
+    ui.lab().close()
+    forget()
+
+
+def forget():
+    """What the server keeps between visits, its lab among it."""
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+def errors(test: AppTest) -> list[str]:
+    return [error.value for error in test.error]
+
+
+def said(test: AppTest) -> str:
+    """The prose of a page."""
+    return " ".join(text.value for text in (*test.markdown, *test.caption, *test.info, *test.error))
+
+
+def charts(test: AppTest) -> list[bytes]:
+    """Its charts, as they are sent to the browser."""
+    return [chart.proto.SerializeToString() for chart in test.get("vega_lite_chart")]
+
+
+def press(test: AppTest, label: str) -> AppTest:
+    """The page after a click on this button."""
+    return next(button for button in test.button if button.label == label).click().run()
