@@ -32,8 +32,9 @@ def even_phases(n: int, span: float = 2 * np.pi) -> np.ndarray:
 
 
 FLAWED_INDICATOR_TEX = (
-    r"f_j = \tfrac{aN}{2}\left[-1 + \tfrac{p}{2}\,\mathbf 1(j = x + y) + \tfrac{p}{4}"
-    r"\left(\mathbf 1(j = 2x) + \mathbf 1(j = 2y)\right)\right],\quad a = \alpha^2\beta"
+    r"\begin{aligned} f_j = \tfrac{aN}{2}\bigl[ & -1 + \tfrac{p}{2}\,\mathbf 1(j = x + y) \\"
+    r"& + \tfrac{p}{4}\left(\mathbf 1(j = 2x) + \mathbf 1(j = 2y)\right)\bigr], \quad a = \alpha^2\beta"
+    r"\end{aligned}"
 )
 
 

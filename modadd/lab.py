@@ -80,9 +80,10 @@ class Lab:
         It goes on from `resume`, or else from the longest stored record of its trajectory.  Raises ValueError
         with one sentence where it may not.
         """
-        from .engine import pick_device
+        if device != "cpu":  # which is always there, and torch loads with the first job
+            from .engine import pick_device
 
-        device = str(pick_device(device))
+            device = str(pick_device(device))
         if run.precision == "tf32" and device == "cpu":
             raise ValueError("precision tf32 needs a CUDA device: choose fp32")
         with self._changed:

@@ -17,8 +17,8 @@ TINY, BLOW_UP = 1e-12, 1e6  # magnitudes a flow starts from at least, and is fol
 NEVER = np.pi - 1e-9  # from here on |D| counts as pi, which stays where it is
 
 QUAD_FLOW_TEX = (
-    r"\dot\alpha = \tfrac{2}{p}\,\alpha\beta\cos D,\quad \dot\varphi = -\tfrac{2}{p}\,\beta\sin D,\quad"
-    r"\dot\beta = \tfrac{1}{p}\,\alpha^2\cos D,\quad \dot\psi = \tfrac{1}{p}\,\tfrac{\alpha^2}{\beta}\sin D"
+    r"\begin{aligned}\dot\alpha &= \tfrac{2}{p}\,\alpha\beta\cos D, & \dot\varphi &= -\tfrac{2}{p}\,\beta\sin D, \\"
+    r"\dot\beta &= \tfrac{1}{p}\,\alpha^2\cos D, & \dot\psi &= \tfrac{1}{p}\,\tfrac{\alpha^2}{\beta}\sin D\end{aligned}"
 )
 
 

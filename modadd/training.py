@@ -4,6 +4,7 @@ Pausing is not asking for the next update; stopping is closing the generator; th
 scripts and the tests are short loops over it.
 """
 
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ class Update:
 def train(
     run: Run, resume: Record | None = None, device: str = "auto", every: float = 0.25, live: bool = False
 ) -> Iterator[Update]:
-    """Train `run` and yield an Update every `every` seconds and at the end.
+    """Train `run` and yield an Update after the first steps, then every `every` seconds, and at the end.
 
     `resume` is a record with state of the same trajectory (the same run, or one that differs only
     in how long it trains); on the same CPU and thread count the result is bit-identical to never
@@ -167,7 +168,7 @@ def lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[U
     schedule = frame_steps(runs[0].epochs)
     number = {step: i for i, step in enumerate(schedule)}
     finals: dict[int, Update] = {}
-    chunk, look_again, yielded = 16, 0.0, time.perf_counter()
+    chunk, look_again, yielded = 16, 0.0, -math.inf  # the first look comes with the first steps
 
     def update(member: _Member, extra=()) -> Update:
         return Update(member.snapshot(extra), member.snapshot, lambda: net.state(member.e))

@@ -1,12 +1,49 @@
 """How well the flawed indicator fits what a network votes.  arXiv:2602.16849, sec. 4."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from . import data, ideal, surgery
-from .record import Record
+from . import data, ideal, rows, surgery
+from .record import Frame, Record
+from .runs import Run
 
 AT_ONCE = 10**9  # multiplications: about a tenth of a second
 PHASES = 9  # of each frequency of the ideal network: every sum that should cancel does
+
+
+class Moment(NamedTuple):
+    """What can be asked at a step: the frame with the votes for x = 0 and its step; the network of the nearest frame
+    with weights and its step, or None and the step of the frame."""
+
+    run: Run
+    frame: Frame
+    step: int
+    net: surgery.Network | None
+    at: int
+
+    def row(self, x: int) -> np.ndarray:
+        """The logits of all pairs (x, y), [P, P]; x must be 0 without weights."""
+        P = self.run.p
+        return self.frame["logits0"] if x == 0 else surgery.logits(self.net, np.full(P, x), np.arange(P))
+
+    def pair(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The logits of one pair, [P], and by frequency, [K, P], which is None without weights; x must then be 0."""
+        votes_KP = surgery.votes(self.net, x, y) if self.net else None
+        return (self.frame["logits0"][y], None) if votes_KP is None else (votes_KP.sum(0), votes_KP)
+
+    def fit(self) -> dict[str, float | None]:
+        """The flawed indicator fitted to the pairs with x = 0."""
+        P = self.run.p
+        return fit(self.frame["logits0"], P, np.zeros(P, int), np.arange(P))
+
+
+def moment(record: Record, step: int) -> Moment:
+    """What can be asked of a record with votes at this step."""
+    frame, held = record.frame(step, holding="logits0"), rows.held(record, step)
+    seen = rows.step_of(record, frame)
+    net, at = (surgery.network(held[0], record.run), held[1]) if held else (None, seen)
+    return Moment(record.run, frame, seen, net, at)
 
 
 def fit(votes_NP, p: int, x, y) -> dict[str, float | None]:

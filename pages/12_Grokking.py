@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from modadd import measures, ui
+from modadd import forces, measures, ui
 from modadd.figures import grokking
 from modadd.runs import P_GROK, WARMUP
 
@@ -66,7 +66,7 @@ def body(step: int):
     grids(step)
     pairs()
     spectra()
-    forces()
+    norm()
 
 
 def plateau():
@@ -100,14 +100,14 @@ def grids(step: int):
         ui.show(f"Answers at step {kept(step):,}", "x down, y across: full colour where the answer is right. Trained: "
                 "common (both orders) and rare (this order only). Tested: mirrored and held out.",
                 lambda at: grokking.answers(frame(at), run), "grokking-answers", cells,
-                f"Right and wrong answers at step {kept(step)}")  # fmt: skip
+                "Right and wrong answers to every pair")  # fmt: skip
     with right:
         dots = "; a dot in each cell that is not common" if p <= grokking.DOTS_UP_TO else ""
         of_kind = grokking.mean_probability(frame(step), run).items()
         ui.show(f"Probability of the right answer at step {kept(step):,}",
                 f"Mean: {', '.join(f'{name} {value:.3f}' for name, value in of_kind)}{dots}.",
                 lambda at: grokking.probability(frame(at), run), "grokking-probability", cells,
-                f"Probability of the right answer to every pair at step {kept(step)}")  # fmt: skip
+                "Probability of the right answer to every pair")  # fmt: skip
 
 
 def pairs():
@@ -148,14 +148,14 @@ def spectra():
                 st.caption(caption)
 
 
-def forces():
+def norm():
     """What weight decay and the gradient do to the norm."""
     st.subheader("Two forces on the weights")
-    st.latex(grokking.FORCES_TEX)
+    st.latex(forces.TEX)
     st.markdown(
         f"Decay takes the share 1 − (1 − ηλ)² of the squared norm at every step (η = {run.lr:g}, during the first "
         f"{WARMUP} steps less); the step along the loss gradient adds to it for as long as a larger network has a "
-        f"smaller loss. Here the norm peaks at step **{grokking.norm_peak(record):,}**: before it the gradient wins, "
+        f"smaller loss. Here the norm peaks at step **{forces.norm_peak(record):,}**: before it the gradient wins, "
         "after it decay, which then favours whatever gives the same answers with less weight. If decay did not matter, "
         "a run without it would generalise as early. Rows of the history are thinned: a point is the change between "
         "kept rows over the steps between them, and decay's part is exact where rows are one step apart."

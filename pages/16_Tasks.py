@@ -88,32 +88,42 @@ def show(key: str, title: str, look_for: str, chart, rows):
     ui.show(title, look_for, chart, key, rows, title)
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def over_time(run_id: str, until: int, log_steps: bool, _record) -> dict:
+    """The curves over all steps, made once; only the moment in them moves."""
+    return {what: ui.frozen(draw.history(_record, what, until, log_steps)) for what in ("loss", "accuracy")}
+
+
 def learning(record, step=None):
-    """Curves over training, accuracy for each c and the maps of errors."""
-    frame = record and record.frame(step, holding="answers")
-    if not frame:
+    """Curves over training, accuracy for each c and the maps of errors; of a live run its latest, without a step."""
+    if record is None or record.frame(step, "answers") is None:
         st.info("The first frame is on its way." if live else "This record holds no answers of its network.")
         return
+    frame = lambda at: record.frame(at, "answers")  # noqa: E731
     st.markdown(
         f"Solved, every test example right for {measures.SUSTAINED:,} steps on end: "
         f"**{ui.not_reached(measures.solved_at(record))}**. At the last look test accuracy is "
         f"**{ui.number(measures.latest(record, 'test_accuracy'), '.2%')}**, and held out, where no reordering of the "
         f"question was trained either, {ui.number(measures.latest(record, 'held_out_accuracy'), '.2%')}."
     )
-    at, log = step_of(record, frame), ui.log_steps()
+    at, log_steps = step_of(record, frame(step)), ui.log_steps()
+    if step is None:
+        curves = {what: draw.history(record, what, None, log_steps) for what in ("loss", "accuracy")}
+    else:
+        curves = {what: each.at for what, each in over_time(run.id, record.step, log_steps, record).items()}
     left, right = st.columns(2)
     with left:
         show("loss", "Loss", "Mean cross-entropy: of the batch at each step, and of test examples every hundred steps.",
-             draw.history(record, "loss", step, log), lambda: draw.history_table(record, "loss"))  # fmt: skip
+             curves["loss"], lambda: draw.history_table(record, "loss"))  # fmt: skip
     with right:
         show("accuracy", "Accuracy", "Dashed: the most common answers. A late rise of test alone is grokking; where "
              "test goes along with train, it never memorised.",
-             draw.history(record, "accuracy", step, log), lambda: draw.history_table(record, "accuracy"))  # fmt: skip
+             curves["accuracy"], lambda: draw.history_table(record, "accuracy"))  # fmt: skip
     if tasks.maps(run) > 1:
         with left:
             show("by-c", f"Accuracy for each c at step {at:,}", "Dots: test examples. Bars: what the most common "
                  "answer gets for this c; only the part above counts.",
-                 draw.by_map(frame, run), lambda: draw.by_map_table(frame, run))  # fmt: skip
+                 lambda at: draw.by_map(frame(at), run), lambda: draw.by_map_table(frame(step), run))  # fmt: skip
         with right:
             show("collapse", "The error collapses", "A row for each c, a column for each frame, dark where test "
                  "answers are wrong. Do all c go at once?",
@@ -125,31 +135,32 @@ def learning(record, step=None):
         f"grey where it is right. Answers are hues, 0 to {p - 1} once around the colour circle: a sum shows stripes."
     )
     shown = measures.shown_maps(run).tolist()
+    says = lambda at, c: measures.answers_at(frame(at), run, c)  # noqa: E731
     for start in range(0, len(shown), 3) if len(shown) > 1 else ():
         for column, c in zip(st.columns(3), shown[start : start + 3], strict=False):
             with column:
-                errors(frame, c)
+                errors(says, step, c)
     c = st.select_slider("c of the tables", shown, key=f"c-{task}-{p}") if len(shown) > 1 else 0
     question = f"{NAMES[run.task]} mod {p}" + (f", c = {c}" if len(shown) > 1 else "")
-    answers = {"The network's answers": draw.answers(frame, run, c), "The right answers": tasks.truth(run)[c]}
     columns = st.columns(3 if len(shown) == 1 else 2)
     if len(shown) == 1:
         with columns[0]:
-            errors(frame, 0)
-    for column, (name, table_PP) in zip(columns[-2:], answers.items(), strict=True):
-        with column:
-            show(f"table-{name[4:7]}", name, question, draw.answer_map(table_PP, p),
-                 lambda table_PP=table_PP: draw.map_table(table_PP, run, c))  # fmt: skip
+            errors(says, step, 0)
+    with columns[-2]:
+        show("table-network", "The network's answers", question, lambda at: draw.answer_map(says(at, c), p),
+             lambda: draw.map_table(says(step, c), run, c))  # fmt: skip
+    with columns[-1]:
+        truth_PP = tasks.truth(run)[c]
+        show("table-right", "The right answers", question, draw.answer_map(truth_PP, p),
+             lambda: draw.map_table(truth_PP, run, c))  # fmt: skip
 
 
-def errors(frame, c: int):
-    """The map of errors over (a, b) at one c."""
-    answer_PP, train_PP = draw.answers(frame, run, c), tasks.train_maps(run)[c]
-    wrong_PP = answer_PP != tasks.truth(run)[c]
-    counts = [f"{wrong_PP[group].sum():,} of {group.sum():,}" for group in (~train_PP, train_PP)]
+def errors(says, step: int | None, c: int):
+    """The map of errors over (a, b) at one c; `says` gives the answers at a step and c."""
+    counts = [f"{bad:,} of {all_:,}" for bad, all_ in measures.wrong(says(step, c), run, c).values()]
     show(f"errors-{c}", "Errors" + (f", c = {c}" if tasks.maps(run) > 1 else ""),
          f"Wrong: {counts[0]} test examples, {counts[1]} trained ones.",
-         draw.errors(answer_PP, run, c), lambda: draw.map_table(answer_PP, run, c))  # fmt: skip
+         lambda at: draw.errors(says(at, c), run, c), lambda: draw.map_table(says(step, c), run, c))  # fmt: skip
 
 
 def inside(record, step=None):
@@ -179,7 +190,7 @@ def inside(record, step=None):
         show("similarity", f"Differences explain {frame['circulant']:.0%} of the similarities", "Cosine between two "
              "rows. Stripes along the diagonal: a circulant matrix.",
              draw.similarity(embed), lambda: draw.similarity_table(embed))  # fmt: skip
-        purest = draw.choose(embed, 4, int(power.argmax()) + 1)
+        purest = measures.purest(embed, 4, int(power.argmax()) + 1)
         gallery("dimension", embed, purest, "residue")
         if len(purest) > 1:
             portrait(
@@ -199,15 +210,15 @@ def inside(record, step=None):
         curves = measures.read(run, w, measures.path(run, b, c))["neurons"][layer]
         ranked = measures.common_frequencies(curves)
         k = st.selectbox("Frequency", ["any", *ranked], index=min(1, len(ranked)), key=f"path-k-{p}")
-    chosen = draw.choose(curves, 4, None if k == "any" else k)
+    chosen = measures.purest(curves, 4, None if k == "any" else k)
     first, *cells = (*st.columns([4, 3, 3]), *st.columns(3))
     with first:
         gallery("neuron", curves, chosen, "a")
-    phase, z = measures.waves(curves)["phase"], measures.z_scored(curves)
+    z = measures.z_scored(curves)
     for place, (m, n) in enumerate(list(combinations(chosen.tolist(), 2))[: len(cells)]):
-        apart = abs((phase[m] - phase[n] + np.pi) % (2 * np.pi) - np.pi)
         with cells[place]:
-            portrait(f"neurons-{place}", z, m, n, "neuron", f"Z-scores, phases {apart / np.pi:.2f}π apart.")
+            apart = measures.apart(curves, m, n) / np.pi
+            portrait(f"neurons-{place}", z, m, n, "neuron", f"Z-scores, phases {apart:.2f}π apart.")
 
     st.markdown("**Who reads whom**, for one question:")
     inputs = dict(zip("abc", (p, p, tasks.maps(run)), strict=True))
@@ -215,8 +226,7 @@ def inside(record, step=None):
     with st.container(horizontal=True):
         token = [st.number_input(n, 0, inputs[n] - 1, 1, key=f"ask-{n}-{inputs[n]}") for n in names]
     out = measures.read(run, w, np.array([token]))
-    right_answer = tasks.answers(run)[token[2] if len(token) > 2 else 0, (token[0] + token[1]) % p]
-    st.markdown(f"The network says **{out['logits'][0].argmax()}**; the right answer is {right_answer}.")
+    st.markdown(f"The network says **{out['logits'][0].argmax()}**; the right answer is {tasks.answer(run, token)}.")
     for layer in range(run.layers):
         heads = out["attention"][layer, 0]
         show(f"attention-{layer}", f"Layer {layer + 1}", "A token reads itself and what stands before it; in each "

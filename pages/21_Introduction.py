@@ -16,7 +16,7 @@ RULES = {"phase": "the smallest |D|", "magnitude": "the largest α", "drive": "t
 st.title("How a network can add, in seven steps")
 st.markdown(
     "Each step asks first and shows after: **predict**, then look. The sum x + y in all of them is yours to choose, "
-    f"and so is the modulus, {p} now, on the left."
+    f"and so is the modulus, {p} now, in the sidebar."
 )
 left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
 for name in "xy":
@@ -37,13 +37,16 @@ def predict(question: str, choices: list[str], answer: str, because: str) -> boo
     return True
 
 
-def frequency(key: str) -> int:
-    return st.slider("Frequency k", 1, K, min(2, K), key=f"{key}-{p}") if K > 1 else 1
+def frequency(key: str, usual: int = 1) -> int:
+    return st.slider("Frequency k", 1, K, min(usual, K), key=f"{key}-{p}") if K > 1 else 1
 
 
 def turning():
     st.header("1 · Adding is turning")
-    st.markdown(f"Put the {p} residues on a circle, like the hours of a clock. The hand stands at x = {x}.")
+    st.markdown(
+        f"Put the {p} residues, the remainders 0 to {p - 1}, on a circle, like the hours of a clock. The hand stands "
+        f"at x = {x}."
+    )
     total = (x + y) % p
     choices = sorted({total, (total + 1) % p, 2 * x % p, abs(x - y)})
     if predict(f"It turns on by y = {y} hours. Where does it stop?", [str(j) for j in choices], str(total),
@@ -52,8 +55,9 @@ def turning():
         with right:
             k = frequency("turns")
             st.markdown(
-                f"At frequency {k} a step turns the hand by {k} × 360° / {p}. Whatever the frequency, the angles of x "
-                "and y add up to that of x + y. That is all the network needs: it can compare angles."
+                f"At frequency k = {k} a step turns the hand by {k} × 360° / {p}, or wₖ = 2πk/p in radians. Choose "
+                "another: the residues change places, but at every frequency the angles of x and y add up to that of "
+                "x + y. That is all the network needs: it can compare angles."
             )
         with left:
             ui.show(f"The residues at frequency {k}", "From the top, with the clock.",
@@ -62,7 +66,10 @@ def turning():
 
 def one_cosine():
     st.header("2 · One neuron is one cosine")
-    st.markdown("A neuron weighs every residue by a cosine, and adds what it gets for x and for y:")
+    st.markdown(
+        "A neuron weighs every residue j by a cosine, cos(wₖj + φ): k says how fast it goes round the circle, the "
+        "**phase** φ where it starts. It adds what it gets for x and for y:"
+    )
     st.latex(lesson.PRODUCT_TEX)
     st.markdown(
         f"The sum x + y is in there, but at half the angle. Let the phase be φ = {PHI / np.pi:.1f} π and square."
@@ -74,7 +81,7 @@ def one_cosine():
                f"Squaring doubles the angle and with it the phase. ReLU does the same, at {relu_phase / np.pi:.1f} π, "
                f"{relu_size / size:.2f} times as strong."):  # fmt: skip
         st.latex(lesson.SQUARE_TEX)
-        k = frequency("wave")
+        k = frequency("wave", 2)
         phi = st.slider("Phase φ (units of π)", -1.0, 1.0, PHI / np.pi, 0.05, key="wave-phi") * np.pi
         ui.show(f"What the neuron makes of x = {x} and every y", "Both are large where the sum h is far from 0 above; "
                 "only x² is also large below.", figures.wave(lesson.inside(p, k, phi, x)), "intro-wave", None,
@@ -105,7 +112,8 @@ def many_phases():
     st.header("4 · Many phases cancel the noise")
     st.markdown(
         "Let many neurons share a frequency, their phases spread evenly over the circle. What depends on φ cancels in "
-        "their sum, and the vote cos² · cos(wₖ(x + y − j)) stays."
+        "their sum, and the vote cos²(wₖ(x − y)/2) · cos(wₖ(x + y − j)) stays: a hill over the answers j, with its top "
+        "at x + y."
     )
     left_n, enough = lesson.junk(p), lesson.fewest_phases(p)
     if predict("How many phases are the fewest that leave nothing else?", ["2", "3", "4", "8"], str(enough),
@@ -143,7 +151,7 @@ def many_frequencies():
                     figures.votes(lesson.votes(p, 3, x, y)[:count].sum(0), x, y),
                     "intro-sum", None, "Votes of the frequencies together")  # fmt: skip
         with right:
-            ui.show("The lead over the best wrong answer", "The least over all sums; ringed: the number on the left.",
+            ui.show("The lead over the best wrong answer", "The least over all sums; ringed: the number chosen.",
                     figures.margins(least_K, count), "intro-margin", None, "Least lead by frequencies")  # fmt: skip
 
 
@@ -156,6 +164,11 @@ def lottery():
     st.header("6 · Training finds it by a race")
     st.markdown(f"At random weights a neuron holds all {K} frequencies at once. They grow at different speeds:")
     st.latex(theory.QUAD_FLOW_TEX)
+    st.markdown(
+        "For each frequency, α and β are its magnitudes in the two layers, φ and ψ its phases, D = 2φ − ψ how far they "
+        "are apart, and a dot is a change in time: what is large and aligned grows fastest, and the larger it is, the "
+        "faster still."
+    )
     if K == 1:
         st.info("With a single frequency there is nothing to race: move p up.")
         return

@@ -1,5 +1,7 @@
 """One modulus at a glance: full data beside held-back data, at any moment of training."""
 
+from functools import partial
+
 import streamlit as st
 
 from modadd import fourier, preset, rows, ui
@@ -35,8 +37,20 @@ if not drawn:
     st.stop()
 
 
-def pair(title: str, look_for: str, key: str, chart, data=None, holding: str | None = None, step: int | None = None):
-    """One kind of chart for both runs, side by side: `chart` and `data` take (record, frame)."""
+@st.cache_resource(max_entries=8, show_spinner=False)
+def over_time(run_id: str, until: int, log_steps: bool, _record) -> dict:
+    """The charts over all steps, made once; only the moment in them moves."""
+    return {draw.__name__: ui.frozen(draw(_record, until, log_steps)) for draw in (curves.losses, curves.iprs)}
+
+
+log_steps = ui.log_steps()
+over = {name: over_time(record.run.id, record.step, log_steps, record) for name, record in drawn.items()}
+shown = {name: rows.showcase(record) for name, record in drawn.items()}  # the same neurons at every step
+
+
+def pair(title: str, look_for: str, key: str, step: int, chart, data=None, holding: str | None = None):
+    """One kind of chart for both runs, side by side: `chart` takes the name of a run and the step,
+    `data` a frame."""
     st.subheader(title)
     st.caption(look_for)
     for column, name in zip(st.columns(2), LABELS, strict=True):
@@ -48,45 +62,47 @@ def pair(title: str, look_for: str, key: str, chart, data=None, holding: str | N
                 st.info(f"The record of this run does not keep its {title.lower()}.")
                 continue
             ui.show(
-                LABELS[name], "", chart(record, frame), f"{key}-{name}",
-                data and (lambda record=record, frame=frame: data(record, frame)), f"{title} of the {name} run",
+                LABELS[name], "", partial(chart, name), f"{key}-{name}", data and partial(data, frame),
+                f"{title} of the {name} run",
             )  # fmt: skip
 
 
-def spectra_table(frame, name: str):
+def spectra_table(held: str, frame):
     """One row a neuron, one column a Fourier mode."""
-    return table(**dict(zip(fourier.mode_names(frame[name].shape[1]), frame[name].T, strict=True)))
+    return table(**dict(zip(fourier.mode_names(frame[held].shape[1]), frame[held].T, strict=True)))
 
 
 def body(step: int):
     """Everything that moves with the step."""
-    log_steps = ui.log_steps()
     pair(
-        "Loss", "Cross-entropy in nats, log axis. The dashed line is the step in view.", "loss",
-        lambda record, _: curves.losses(record, step, log_steps),
+        "Loss", "Cross-entropy in nats, log axis. The dashed line is the step in view.", "loss", step,
+        lambda name, step: over[name]["losses"].at(step),
     )  # fmt: skip
     pair(
         "Sparsity", "IPR near 1 means that each neuron holds a single frequency; at random weights it is 2 / (K + 1).",
-        "ipr", lambda record, _: curves.iprs(record, step, log_steps),
+        "ipr", step, lambda name, step: over[name]["iprs"].at(step),
     )  # fmt: skip
     pair(
         "Phases", "Each dot is a neuron. On the dashed line the output phase is twice the input phase (mod 2π).",
-        "phases", lambda record, frame: neurons.phase_scatter(frame, record.run.K),
-        lambda _, frame: phases.scatter_table(frame), step=step,
+        "phases", step, lambda name, step: neurons.phase_scatter(drawn[name].frame(step), runs[name].K),
+        phases.scatter_table,
     )  # fmt: skip
-    for layer, name in (("input", "theta_hat"), ("output", "xi_hat")):
+    for layer, held in (("input", "theta_hat"), ("output", "xi_hat")):
         pair(
             f"Fourier spectra, {layer} layer",
             "A row is a neuron, a column a Fourier mode. Trained rows keep one bright pair, the same in both layers.",
-            layer, lambda record, frame, layer=layer: neurons.spectra(frame, layer, rows.showcase(record)),
-            lambda _, frame, name=name: spectra_table(frame, name), name, step,
+            layer, step,
+            lambda name, step, layer=layer, held=held: neurons.spectra(
+                drawn[name].frame(step, held), layer, shown[name]
+            ),
+            partial(spectra_table, held), held,
         )  # fmt: skip
     pair(
         "Logits for x = 0",
         "The diagonal j = y is the right answer; the fainter lines j = 0 and j = 2y are the ghosts of the vote: red "
         "where they tempt, blue where training has pushed them down.",
-        "logits", lambda _, frame: grids.logits0(frame), lambda _, frame: logits.row_table(frame["logits0"]),
-        "logits0", step,
+        "logits", step, lambda name, step: grids.logits0(drawn[name].frame(step, "logits0")),
+        lambda frame: logits.row_table(frame["logits0"]), "logits0",
     )  # fmt: skip
 
 

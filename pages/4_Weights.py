@@ -54,8 +54,9 @@ def seen(step: int) -> dict:
 def body(step: int):
     """Everything that moves with the step."""
     at = rows.frame_for(record, step, neurons.tolist())[1]
-    if at != step:
-        st.caption(f"This record holds the rows of these neurons at some steps only: shown is step {at:,}.")
+    with st.container():  # a place that stays, so that the charts below keep theirs
+        if at != step:
+            st.caption(f"This record holds the rows of these neurons at some steps only: shown is step {at:,}.")
     coef = seen(step)
     best = {layer: [rows.best_cosine(row) for row in coef[layer]] for layer in rows.LAYERS}
     agree = sum(a["k"] == b["k"] for a, b in zip(*best.values(), strict=True))
@@ -75,14 +76,15 @@ def body(step: int):
             )
 
     st.subheader("How good is a single cosine?")
-    if run.preset == "imported":
-        st.markdown("How this network was trained is not in its weights: only its cosines are judged here.")
-    elif run.optimizer == "adamw" and at:
-        st.markdown(
-            f"AdamW moves every weight at about the same pace: by step {at:,} no further than about "
-            f"learning rate × steps = {run.lr * at:.3g}. Flat tops near that height are the optimiser's mark, "
-            "and the harmonics they bring lower R²."
-        )
+    with st.container():
+        if run.preset == "imported":
+            st.markdown("How this network was trained is not in its weights: only its cosines are judged here.")
+        elif run.optimizer == "adamw" and at:
+            st.markdown(
+                f"AdamW moves every weight at about the same pace: by step {at:,} no further than about "
+                f"learning rate × steps = {run.lr * at:.3g}. Flat tops near that height are the optimiser's mark, "
+                "and the harmonics they bring lower R²."
+            )
     spread = list(dict.fromkeys(neurons[[0, len(neurons) // 2, -1]].tolist()))
     fitted = st.multiselect("Neurons to fit", neurons.tolist(), spread, max_selections=3)
     for number, neuron in enumerate(fitted):

@@ -8,6 +8,7 @@ of c (`tasks.maps`), S of them shown.
 import numpy as np
 from scipy.special import erf
 
+from .. import fourier
 from ..record import Frame, Record, pack, unpack
 from ..runs import Run
 from . import tasks
@@ -18,6 +19,7 @@ ROWS = 2**11  # examples that are read at once
 COMPONENTS = 4  # principal components kept in a frame
 SHOWN_POWERS = (0, 1, 2, 5, 16, 32)  # c whose maps every frame keeps: trivial, the sum, a pair, all, and the coarsest
 SHOWN_SUMMANDS = 5
+PURE = 0.7  # columns at least so pure, of the purest, may be chosen for their phase
 
 Weights = dict[str, np.ndarray]
 ACTIVATIONS = {
@@ -62,6 +64,21 @@ def by_map(frame: Frame) -> np.ndarray:
     """Test accuracy for each c, [C]; NaN where no test example has it."""
     asked = frame["asked"].astype(float)
     return np.divide(frame["right"], asked, out=np.full(len(asked), np.nan), where=asked > 0)
+
+
+def answers_at(frame: Frame, run: Run, c: int) -> np.ndarray | None:
+    """What the network answers to every (a, b) at one c, [P, P]; None if the frame does not hold it."""
+    if "every_answer" in frame:
+        return frame["every_answer"][c]
+    place = np.flatnonzero(shown_maps(run) == c)
+    return frame["answers"][place[0]] if len(place) and "answers" in frame else None
+
+
+def wrong(answer_PP: np.ndarray, run: Run, c: int) -> dict[str, tuple[int, int]]:
+    """Of the test and of the trained examples at one c: how many such answers are wrong, and how many there are."""
+    wrong_PP, train_PP = answer_PP != tasks.truth(run)[c], tasks.train_maps(run)[c]
+    groups = {"test": ~train_PP, "trained": train_PP}
+    return {name: (int(wrong_PP[group].sum()), int(group.sum())) for name, group in groups.items()}
 
 
 def constant_accuracy(run: Run) -> float:
@@ -151,6 +168,29 @@ def common_frequencies(curve_PM, pure: float = 0.3) -> list[int]:
     wave = waves(curve_PM)
     k, count = np.unique(wave["frequency"][wave["purity"] >= pure], return_counts=True)
     return k[np.argsort(-count, kind="stable")].tolist()
+
+
+def purest(curve_PM: np.ndarray, count: int, k: int | None = None) -> np.ndarray:
+    """The `count` purest columns; with a frequency k, of its purest the ones whose phases lie well apart, so
+    that pairs of them open into rings."""
+    wave = waves(curve_PM)
+    fit = np.where(wave["frequency"] == (k or wave["frequency"]), wave["purity"], 0)
+    order = np.argsort(-fit, kind="stable")
+    order = order[fit[order] > 0]
+    if k is None or not len(order):
+        return order[:count]
+    left = [m for m in order if fit[m] > PURE * fit[order[0]]]
+    chosen = [left.pop(0)]
+    while left and len(chosen) < count:
+        apart = [np.abs(np.sin(wave["phase"][m] - wave["phase"][chosen])).min() for m in left]
+        chosen.append(left.pop(int(np.argmax(apart))))
+    return np.array(chosen)
+
+
+def apart(curve_PM, m: int, n: int) -> float:
+    """How far the phases of two columns lie apart, in [0, pi]."""
+    phase = waves(curve_PM)["phase"]
+    return float(abs(fourier.wrap(phase[m] - phase[n])))
 
 
 def z_scored(curve_PM) -> np.ndarray:

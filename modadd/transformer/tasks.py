@@ -41,6 +41,12 @@ def answers(run: Run) -> np.ndarray:
     return (s_P + c_C1) % run.p
 
 
+def answer(run: Run, token: list[int]) -> int:
+    """The right answer to the question of these tokens, in the order they are read."""
+    a, b, c = (*token, 0)[:3]
+    return int(answers(run)[c, (a + b) % run.p])
+
+
 def tokens(run: Run, example):
     """The tokens [.., L] of these examples, in the order they are read; numpy or torch in, numpy or torch out."""
     pair, b = example // run.p, example % run.p

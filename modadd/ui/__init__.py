@@ -9,11 +9,12 @@ looked up in that order by `find`.
     clock        the step in view, and playing it; reels is what it sends ahead, player.js its part in the browser
     charts       drawing, and taking charts and their data home
     along        taking a whole run home
+    early        the server, which loads ahead what takes long
     progress     how a run is doing, and the buttons that steer it
     words        numbers and foreign text as people read them
 """
 
-from . import links
+from . import early, links
 from .along import take_along
 from .charts import csv, draw, frozen, show, specification
 from .clock import film, play, player
@@ -27,6 +28,7 @@ from .lookup import (
     devices,
     find,
     follow,
+    here,
     lab,
     offer,
     price,
@@ -40,7 +42,7 @@ from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
     "HOMES", "PAGES", "TICK", "Found", "choose_run", "compare_link", "count", "csv", "default_device", "devices",
-    "draw", "duration", "film", "find", "follow", "frozen", "headline", "lab", "links", "log_steps", "not_reached",
-    "number", "offer", "page", "plain", "play", "player", "price", "provenance", "refusals", "show", "shown_run",
-    "size", "specification", "stage_line", "status", "steers", "stop_all", "take_along", "with_asked",
+    "draw", "duration", "early", "film", "find", "follow", "frozen", "headline", "here", "lab", "links", "log_steps",
+    "not_reached", "number", "offer", "page", "plain", "play", "player", "price", "provenance", "refusals", "show",
+    "shown_run", "size", "specification", "stage_line", "status", "steers", "stop_all", "take_along", "with_asked",
 ]  # fmt: skip

@@ -94,9 +94,12 @@ def csv(log) -> bytes:
     return buffer.getvalue()
 
 
-def show(title: str, look_for: str, chart: Chart | Callable[[int], Chart], key: str, rows, says: str, pick=None):
+def show(
+    title: str, look_for: str, chart: Chart | Callable[[int], Chart], key: str, rows, says: str, pick=None, file=None
+):
     """A chart under its title, with what to look for in it; to take home as the table that `rows` makes (None: the
-    longest of the chart) and as a picture.  `pick` is called on a click."""
+    longest of the chart) and as a picture, under the name of the run in view and `file`, or else `key`.  `pick` is
+    called on a click."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{title}**", width="stretch")
         home = st.popover(
@@ -107,13 +110,14 @@ def show(title: str, look_for: str, chart: Chart | Callable[[int], Chart], key: 
         st.caption(look_for)
     if home.open:
         with home:
-            _take_home(spec, key, rows or (lambda: max(spec["datasets"].values(), key=len)))
+            _take_home(spec, key, file or key, rows or (lambda: max(spec["datasets"].values(), key=len)))
 
 
-def _take_home(spec: dict, key: str, rows):
+def _take_home(spec: dict, key: str, file: str, rows):
     """Four files, each made when it is asked for."""
     from ..figures import export
 
+    of = st.session_state.get("in-view") or f"p{st.session_state['p']:03d}"
     theme = st.context.theme.type or "light"
     files = {
         "csv": ("Data as CSV", "text/csv", lambda: csv(rows())),
@@ -123,5 +127,12 @@ def _take_home(spec: dict, key: str, rows):
     }
     for kind, (label, mime, make) in files.items():
         st.download_button(
-            label, make, f"{key}.{kind}", mime, key=f"{kind}-{key}", on_click="ignore", type="tertiary", width="stretch"
+            label,
+            make,
+            f"{of}-{file}.{kind}",
+            mime,
+            key=f"{kind}-{key}",
+            on_click="ignore",
+            type="tertiary",
+            width="stretch",
         )

@@ -13,9 +13,16 @@ from ..record import Record
 from . import links, reels
 
 SPEEDS = (1, 2, 4, 8, 15, 30)  # frames a second
-DUE = 15
+FILM_SECONDS = 12  # a film lasts no longer, unless one asks for it
 SCRIPT = Path(__file__).with_name("player.js").read_text(encoding="utf-8")
 HINT = "Keys: Space plays and pauses, ← and → step, Home and End jump."
+# Where there is room, the player stays in view while the page below it is read.
+CSS = """
+.player-line {font-size: .875rem; opacity: .6}
+@media (min-width: 641px) and (min-height: 600px) {
+  :has(> [class*="st-key-player-bar"]) {position: sticky; top: 0; z-index: 90; padding: 1rem 0 .5rem; background: %s}
+}
+"""
 
 
 def player(records: list[Record]) -> int | None:
@@ -40,8 +47,9 @@ def film(body: Callable[[int | None], None], moments: list[int], key: str, title
 
     @st.fragment
     def screen():
-        moment, film = _moment(key, moments, title, turns or {}, True), st.session_state.get(f"{key}-playing")
-        browser = st.container()
+        with st.container(key=f"player-bar-{key}"):
+            moment, film = _moment(key, moments, title, turns or {}, True), st.session_state.get(f"{key}-playing")
+            browser = st.container()
         with reels.showing(moment, film):
             body(moment)
         if len(moments) > 1:
@@ -55,12 +63,13 @@ def _browser(key: str, moments: list[int], moment: int, title: str, film: reels.
     """The player's part in the browser, with what it is sent ahead."""
     film_of_nothing = {"take": 0, "parcel": 0, "reels": {}, "columns": [], "frames": []}
     # The component belongs to the runtime, which tests start anew: it is named each time.
-    st.components.v2.component("modadd_player", js=SCRIPT, css=".player-line {font-size: .875rem; opacity: .6}",
-                               isolate_styles=False)(
+    grounds = [st.get_option(f"theme.{name}.backgroundColor") for name in ("light", "dark")]
+    style = CSS % f"light-dark({', '.join(grounds)})"
+    st.components.v2.component("modadd_player", js=SCRIPT, css=style, isolate_styles=False)(
         key=f"{key}-player",
         data={
             "key": key, "title": title, "hint": HINT, "moments": moments, "at": moment, "playing": film is not None,
-            "speed": st.session_state.get(f"{key}-speed", DUE),
+            "speed": st.session_state.get(f"{key}-speed", _usual_speed(moments)),
         } | (film.parcel(moments, moment) if film else film_of_nothing),
         on_tick_change=lambda: _arrived(key, st.session_state[f"{key}-player"].tick),
     )  # fmt: skip
@@ -112,34 +121,41 @@ def _moment(key: str, moments: list[int], title: str, turns: dict, playable: boo
         links.write(key, None if state[key] == moments[-1] else state[key])
     at, still = moments.index(state[key]), links.locked("step")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        _go(key, "Back", moments, -1, still or at == 0, "skip_previous")
+        _go(key, "Back", moments, -1, still or at == 0, icon="skip_previous")
         if playable:
             label, icon = ("Pause", "pause") if film else ("Play", "play_arrow")
             st.button(
                 label, icon=f":material/{icon}:", key=f"{key}-play", type="primary", on_click=_toggle,
                 args=(key, moments), disabled=still,
             )  # fmt: skip
-        _go(key, "Forward", moments, 1, still or at == len(moments) - 1, "skip_next")
+        _go(key, "Forward", moments, 1, still or at == len(moments) - 1, icon="skip_next")
         for name, turn in {"Start": moments[0], **turns, "End": moments[-1]}.items():
             near = None if turn is None else _nearest(moments, turn)
-            _go(key, name if near is not None else f"{name}: not reached", [near], 0, still or near is None)
+            label = name if near == turn is not None else f"{name}: {'not reached' if turn is None else f'{turn:,}'}"
+            told = None if near == turn else f"The nearest frame is of {near:,}."
+            _go(key, name, [near], 0, still or near is None, label, told=told)
         if playable:
             st.selectbox(
-                "Frames a second", SPEEDS, SPEEDS.index(DUE), format_func=lambda n: f"{n} frames/s",
+                "Frames a second", SPEEDS, SPEEDS.index(_usual_speed(moments)), format_func=lambda n: f"{n} frames/s",
                 key=f"{key}-speed", label_visibility="collapsed", width=140, persist_state="session",
             )  # fmt: skip
     # While it plays, the slider only shows: what it says is a moment old, and no wish.
     return st.select_slider(
         title, moments, key=key, format_func=lambda moment: f"{moment:,}", disabled=still or bool(film),
-        persist_state="session",
+        persist_state="session", label_visibility="collapsed" if playable else "visible",
     )  # fmt: skip
+
+
+def _usual_speed(moments: list[int]) -> int:
+    """Frames a second at which this film is neither over at once nor without end."""
+    return next((speed for speed in SPEEDS if len(moments) <= speed * FILM_SECONDS), SPEEDS[-1])
 
 
 def _nearest(moments: list[int], moment: int) -> int:
     return min(moments, key=lambda other: abs(other - moment))
 
 
-def _go(key: str, label: str, moments: list[int], by: int, disabled: bool, icon: str | None = None):
+def _go(key: str, name: str, moments: list[int], by: int, disabled: bool, label="", icon=None, told=None):
     """A button that goes so many moments on from the one in view; or to the only one."""
 
     def go():
@@ -148,7 +164,7 @@ def _go(key: str, label: str, moments: list[int], by: int, disabled: bool, icon:
         st.session_state[key] = moments[min(max(at + by, 0), len(moments) - 1)]
 
     st.button(
-        label, key=f"{key}-{label.partition(':')[0]}", disabled=disabled, on_click=go, type="tertiary",
+        label or name, key=f"{key}-{name}", disabled=disabled, on_click=go, type="tertiary", help=told,
         icon=icon and f":material/{icon}:",
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ..store import ID
 from .words import plain
@@ -93,6 +94,7 @@ def read(parameter: str, key: str, check: Check):
     """Take over what the URL wishes; and drop what the session kept from where other values were to be had."""
     state, asked = st.session_state, st.query_params.get(parameter)
     now, before, since = state.get(f"link-{parameter}", (None, None, 0.0))
+    _known()[parameter] = key
     # An event of before the address was last written still tells the old one.
     told = {now, state.get(f"offered-{parameter}"), before if time.monotonic() - since < SETTLED else None}
     if asked is None or asked in told:
@@ -111,7 +113,7 @@ def read(parameter: str, key: str, check: Check):
         st.error(f"{plain(str(error), 200)}; showing {instead} instead.")
         return
     state[f"link-{parameter}"] = (asked, None, 0.0)
-    if (shown := text_of(state[key]) or "0") != asked:
+    if asked and (shown := text_of(state[key]) or "0") != asked:
         st.error(f"{parameter} = {plain(asked, 40)} is not to be had here; showing {plain(shown, 80)} instead.")
 
 
@@ -141,6 +143,32 @@ def step_in_view() -> dict[str, str]:
 def locked(parameter: str) -> bool:
     """Does the link that was opened hold this control still?"""
     return parameter in st.session_state.get("lock", ())
+
+
+def _known() -> dict[str, str]:
+    """The parameters that the page in view has read so far, with their keys of the session."""
+    page = get_script_run_ctx().page_script_hash
+    return st.session_state.setdefault("parameters", {}).setdefault(page, {})
+
+
+def arrive():
+    """Stands before all else on a page.
+
+    Where Back or Forward led to this address, the view is what it says, and the usual in what it leaves out.
+    """
+    state, run = st.session_state, get_script_run_ctx()
+    if run.is_history_navigation:
+        for name in [name for name in state if str(name).startswith(("link-", "offered-"))]:
+            del state[name]
+        for parameter, key in _known().items():
+            if parameter not in st.query_params:
+                state.pop(key, None)
+    if state.get("page") != run.page_script_hash:
+        state["page"] = run.page_script_hash
+        # Said again, or a slider that is new to the browser stands at its first value.
+        for key in {key for known in state.get("parameters", {}).values() for key in known.values()}:
+            if key in state:
+                state[key] = state[key]
 
 
 def restrict():

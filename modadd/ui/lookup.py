@@ -1,7 +1,7 @@
 """Runs by their id: a live job first, then the cache, then the atlas; and what to do where there is none."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -122,6 +122,11 @@ def devices() -> list[str]:
     return ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
 
+def here(run: Run, device: str = "auto") -> Run:
+    """The run as it can be trained here: in float32 where there is no CUDA device."""
+    return replace(run, precision="fp32") if "cpu" in (device, default_device()) else run
+
+
 def price(run: Run, device: str = "auto") -> str:
     """Time and memory of a run, before it starts, in a sentence."""
     from ..cost import check_memory
@@ -205,6 +210,7 @@ def _something_to_draw(run: Run) -> Record:
     follow(run.id)
     found = find(run.id)
     if found.record is not None and found.record.frames:
+        st.session_state["in-view"] = found.record.run.id
         return found.record
     if not found.live:
         offer(run, key=f"train-{run.preset}")

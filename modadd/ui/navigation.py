@@ -1,6 +1,7 @@
 """A page of the lab: its name, the way to the others, and the modulus in view."""
 
 import re
+from pathlib import Path
 
 import streamlit as st
 
@@ -16,6 +17,7 @@ ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2f7fc1" stroke-width="2.4" '
     'stroke-linecap="round"><circle cx="12" cy="12" r="10"/><path d="M12 12V6M12 12l5-3"/></svg>'
 )
+HISTORY = Path(__file__).with_name("history.js").read_text(encoding="utf-8")
 ODD = list(range(P_MIN, P_MAX + 1, 2))
 
 PAGES = {
@@ -46,20 +48,25 @@ PAGES = {
 }
 
 
-def page(title: str) -> int:
-    """Open a page: its name in the browser, the way to the others, and the modulus in view."""
+def page(title: str, of_p: bool = True) -> int:
+    """Open a page: its name in the browser, the way to the others, and, if it is `of_p`, the modulus in view."""
     st.set_page_config(page_title=f"{title} · modadd", page_icon=ICON, layout="wide")
     if hosting.hosted():
         _guard()
+    links.arrive()
+    st.session_state.pop("in-view", None)
     links.restrict()
     p = _modulus()
     links.share()
     _ways(p)
-    st.sidebar.select_slider(
-        "Modulus p", ODD, key="p", persist_state="session", disabled=links.locked("p") or links.locked("run")
-    )
+    if of_p:
+        st.sidebar.select_slider(
+            "Modulus p", ODD, key="p", persist_state="session", disabled=links.locked("p") or links.locked("run")
+        )
     links.carry("log", "log_steps", links.flag)
     st.sidebar.toggle("Logarithmic steps", key="log_steps", persist_state="session")
+    with st.sidebar:  # as on every page, the component is named each time: it belongs to the runtime
+        st.components.v2.component("modadd_history", js=HISTORY)(key="history")
     if fault := lab().store.fault:
         st.warning(f"{plain(fault, 300)}.")
     return p

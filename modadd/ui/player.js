@@ -9,6 +9,7 @@ const PRESSED = "button, a, summary, label, [role=button], [role=option], [role=
 const TELL = 500; // milliseconds between two reports: the numbers on the page follow at this pace
 const AHEAD = 1500; // milliseconds of film below which more is asked for sooner
 const SHARE = 5; // a page that needs long for an answer is asked again after so many times as long
+const ARRAYS = { u1: Uint8Array, i2: Int16Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
 let last = null; // the player that was touched last
 
 // Every chart listens to the event "film"; Vega hands an event the view that heard it.
@@ -30,7 +31,7 @@ function findViews() {
 function unpack(column) {
   if (Array.isArray(column)) return column;
   const bytes = Uint8Array.from(atob(column.bytes), (letter) => letter.charCodeAt(0));
-  return column.kind === "f4" ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
+  return new ARRAYS[column.kind](bytes.buffer);
 }
 
 function isNear(box) {
@@ -197,7 +198,7 @@ class Player {
 
   say() {
     const moment = this.data.moments[this.running ? this.at : this.data.moments.indexOf(this.data.at)];
-    const text = this.running ? `${this.data.title} ${moment?.toLocaleString("en")}` : this.data.hint;
+    const text = `${this.data.title} ${moment?.toLocaleString("en")}${this.running ? "" : `. ${this.data.hint}`}`;
     if (this.line.textContent !== text) this.line.textContent = text;
   }
 

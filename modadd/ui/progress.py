@@ -33,7 +33,7 @@ def _status(run_id: str, now: Found):
         elif record is not None and record.finished:
             why = {"epochs": "ran to its last step", "plateau": "stopped on a plateau", "diverged": "diverged"}
             ended = "was imported" if record.run.preset == "imported" else why[record.provenance["stop_reason"]]
-            st.success(f"Run {run_id} {ended} at step {record.step:,}.")
+            st.success(f"Run {record.run.id} {ended} at step {record.step:,}.")
         elif record is not None:
             st.progress(record.step / record.run.epochs, f"Paused at step {record.step:,} of {record.run.epochs:,}")
             if st.button("Resume", icon=":material/play_arrow:", key="resume", type="primary"):

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 import pyarrow as pa
 
+WHOLE = ("u1", "i2", "i4")  # how whole numbers travel: the first that holds them, else as reals
 BUDGET = 0.5  # seconds of processor time that one answer may spend on frames to come
 
 _takes = itertools.count(1)
@@ -134,7 +135,9 @@ def _values(column: pa.ChunkedArray) -> tuple[object, str | None]:
     if column.null_count == 0 and pa.types.is_floating(column.type):
         return column.to_numpy(), "f4"
     if column.null_count == 0 and pa.types.is_integer(column.type):
-        return column.to_numpy(), "f8"
+        values = column.to_numpy()
+        ends = values.min(initial=0), values.max(initial=0)
+        return values, next((kind for kind in WHOLE if np.array_equal(np.array(ends).astype(kind), ends)), "f8")
     return column.to_pylist(), None
 
 

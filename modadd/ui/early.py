@@ -1,0 +1,31 @@
+"""The server as `streamlit run` starts it: what takes long to load is loading before anybody comes."""
+
+import logging
+import threading
+from contextlib import asynccontextmanager
+
+from ..runs import preset
+from .charts import specification
+
+log = logging.getLogger(__name__)
+
+
+def load():
+    """A training of a few steps and a chart of it: whatever they need is loaded then."""
+    try:
+        import pandas  # noqa: F401  what sends a chart's data asks for it
+
+        from ..figures.curves import accuracies
+        from ..training import train
+
+        *_, last = train(preset("standard", 3, d_mlp=8, epochs=2), device="cpu")
+        specification(accuracies(last.record))
+    except Exception:  # whoever needs it next says what is wrong
+        log.exception("loading ahead failed")
+
+
+@asynccontextmanager
+async def loading(app):
+    """The life of the server, for `st.App`."""
+    threading.Thread(target=load, name="early", daemon=True).start()
+    yield
