@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import arg
 
 from .runs import P_MAX, P_MIN, Precision, Run, Split, check_p, preset
+from .store import Store
 
 stderr = Console(stderr=True)
 PUBLISHED = {"id": "identity"}  # values that differ by more than their capitals
@@ -27,7 +29,9 @@ class RunFlags:
     preset: str = "standard"
     """standard, grokking, quad_random, quad_single_freq, relu_single_freq; transformer, addition, addpow, add3."""
     seed: int = 42
+    """Of the initial weights and of the split."""
     precision: Precision = "fp32"
+    """Of the matrix products; tf32 is for CUDA devices."""
     epochs: Annotated[int | None, arg(aliases=["--num-epochs"])] = None
     """Training steps; the preset's own number by default."""
     activation: Annotated[str | None, arg(aliases=["--act-type"])] = None
@@ -35,20 +39,28 @@ class RunFlags:
     init: Annotated[str | None, arg(aliases=["--init-type"])] = None
     """random or single-freq."""
     init_scale: float | None = None
+    """Size of the initial weights."""
     optimizer: str | None = None
     """adamw or sgd; also AdamW, SGD."""
     lr: float | None = None
+    """Learning rate."""
     weight_decay: float | None = None
+    """Decoupled weight decay of AdamW."""
     frac_train: float | None = None
+    """Share of the pairs that is trained on."""
     split: Split | None = None
+    """How the pairs to train on are drawn."""
     d_mlp: int | None = None
+    """Hidden neurons; by default what the modulus asks for."""
     d_model: int | None = None
     """Width of a trainable embedding, or of a transformer."""
     layers: int | None = None
+    """Layers of a transformer with layer norms."""
     heads: int | None = None
+    """Heads of attention in each of them."""
     batch: int | None = None
     """Examples a step of a transformer with layer norms."""
-    plateau: bool | None = None
+    plateau: tyro.conf.FlagConversionOff[bool | None] = None
     """Stop when losses and accuracies stand still."""
 
     def run(self) -> Run:
@@ -60,9 +72,10 @@ class RunFlags:
         return preset(self.preset, settings.pop("p"), **settings)
 
 
-def flags(kind: type, description: str):
-    """The command line as the dataclass `kind`."""
-    return tyro.cli(kind, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+def flags(kind: type, description: str | None = None, line: list[str] | None = None):
+    """The command line, or this one, as the dataclass `kind`."""
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    return tyro.cli(kind, description=description, args=line, config=config)
 
 
 def moduli(named: list[int], everything: bool) -> list[int]:
@@ -70,6 +83,14 @@ def moduli(named: list[int], everything: bool) -> list[int]:
     if not named and not everything:
         raise ValueError("no modulus given: name some with --p, or use --all")
     return list(range(P_MIN, P_MAX + 1, 2)) if everything else [check_p(p) for p in named]
+
+
+def cache(folder: Path) -> Store:
+    """The cache that a script is going to write; ValueError where what it trains would be lost with it."""
+    shelf = Store(folder)
+    if shelf.fault:
+        raise ValueError(f"{shelf.fault}; name another folder with --cache")
+    return shelf
 
 
 def first(values: Iterable):
@@ -84,8 +105,8 @@ def count(n: int, what: str) -> str:
 
 def duration(seconds: float) -> str:
     """About how long, in words."""
-    if seconds < 60:
-        return "under a minute"
+    if seconds < 100:
+        return f"about {count(max(1, round(seconds)), 'second')}"
     return f"about {seconds / 60:,.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:,.1f} hours"
 
 
@@ -129,6 +150,13 @@ def many(runs: list[Run]):
             bar.update(task, completed=sum(steps.values()), rate=f"{done} of {len(runs)} runs")
 
         yield look
+
+
+def facts(values: Mapping[str, object]):
+    """A name and its value a line on stderr; what is absent is a dash."""
+    for name, value in values.items():
+        shown = "-" if value is None else f"{value:,.5g}" if isinstance(value, float) else value
+        stderr.print(f"{name:>20}  {shown}", highlight=False)
 
 
 def print_json(value):

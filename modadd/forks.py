@@ -93,7 +93,8 @@ def origin(run: Run, store: Store, device: str, look: Callable[..., bool]) -> Re
     """The record to train the fork `run` on from.  If no state of that step is stored, the parent is trained
     up to there, seen by `look`; where that leaves off, what is returned is the unfinished parent, checkpointed.
 
-    Raises ValueError if the parent is not in the store.
+    A parent in TF32 is trained again in float32 on a CPU, which knows nothing else.  Raises ValueError if the parent
+    is not in the store.
     """
     from .training import train
 
@@ -103,7 +104,8 @@ def origin(run: Run, store: Store, device: str, look: Callable[..., bool]) -> Re
         raise ValueError(f"{run.id} leaves {run_id}, which is not here: train that first")
     if weights_only or (parent.state is not None and parent.step == step):
         return begin(run, parent)
-    prefix = replace(parent.run, epochs=step, plateau=False)
+    precision = "fp32" if device == "cpu" else parent.run.precision
+    prefix = replace(parent.run, epochs=step, plateau=False, precision=precision)
     resume = store.sibling(prefix)
     if resume is None and prefix.parent:
         resume = origin(prefix, store, device, look)

@@ -305,9 +305,9 @@ class Record:
                         columns[i][name] = value
             pick = lambda folder: {k.removeprefix(folder): arrays[k] for k in arrays if k.startswith(folder)}  # noqa: E731
             return cls(
-                run=card["run"], steps=arrays["steps"], history=pick("history/"), frames=tuple(columns),
-                frame_steps=tuple(int(s) for s in arrays["frame_steps"]), provenance=card["provenance"],
-                state=pick("state/") or None,
+                run=card["run"], steps=arrays["steps"].astype(np.int64), history=pick("history/"),
+                frames=tuple(columns), frame_steps=tuple(int(s) for s in arrays["frame_steps"]),
+                provenance=card["provenance"], state=pick("state/") or None,
             )  # fmt: skip
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"not a record: {error!r}") from None

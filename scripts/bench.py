@@ -11,19 +11,16 @@ slow spell of the machine meets all three; each time is the median of its turns.
 too, `ratio_fastest`, between the fastest turn of each, is the better guide.
 """
 
-import json
 import os
 import platform
 import statistics
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 
 import torch
-import tyro
-from rich.console import Console
 from rich.table import Table
 
+from modadd import cli
 from modadd.cost import free_memory, usual_threads
 from modadd.data import train_mask
 from modadd.engine import engine, pick_device
@@ -32,24 +29,22 @@ from modadd.runs import WARMUP, Precision, Run, preset, step_flop
 from modadd.transformer.model import initial_weights as start
 
 
-@dataclass
-class Args:
-    """Time a training step, ours and a plain one."""
-
+@dataclass(kw_only=True)
+class Flags:
     p: list[int] = field(default_factory=lambda: [23, 53, 97])
-    """moduli"""
+    """Moduli."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
+    """auto, cpu, cuda or cuda:N."""
     precision: Precision = "fp32"
-    """tf32 needs a CUDA device"""
+    """tf32 needs a CUDA device."""
     preset: str = "standard"
-    """settings of the run: a preset of the MLP, or transformer"""
+    """Settings of the run: a preset of the MLP, or transformer."""
     seconds: float = 10.0
-    """time to spend on each modulus, about"""
+    """Time to spend on each modulus, about."""
     json: bool = False
-    """print one JSON object on stdout"""
+    """Print one JSON object on stdout."""
     markdown: bool = False
-    """print a Markdown table on stdout"""
+    """Print a Markdown table on stdout."""
 
 
 class Plain:
@@ -243,22 +238,24 @@ def cells(row: dict) -> list[str]:
     return ["skipped" if row[name] is None else format(row[name], form) for name, form in COLUMNS.items()]
 
 
-def main(args: Args) -> None:
+def main(args: Flags):
     device = pick_device(args.device)
     if args.precision == "tf32" and device.type != "cuda":
         raise ValueError("precision tf32 needs a CUDA device: choose fp32")
-    console, rows = Console(stderr=True), []
+    rows = []
+    if (load := os.getloadavg()[0]) > 0.5:
+        cli.say([f"others use this machine (load {load:.1f}): the ratio of the fastest turns is the better guide"])
     # The engine keeps one row of history a step: allow for many more steps than a preset takes.
     for run in [preset(args.preset, p, precision=args.precision, epochs=1_000_000) for p in args.p]:
-        with console.status(f"p = {run.p}"):
+        with cli.stderr.status(f"p = {run.p}"):
             rows.append(measure(run, device, args.seconds))
         if rows[-1]["plain_skipped"]:
-            console.print(f"p = {run.p}: {rows[-1]['plain_skipped']}")
+            cli.stderr.print(f"p = {run.p}: {rows[-1]['plain_skipped']}")
     title = f"{machine(device)}, {args.precision}, {args.preset}"
-    table = Table(*COLUMNS, title=title)
+    table = Table(*(name.replace("_", " ") for name in COLUMNS), title=title)
     for row in rows:
         table.add_row(*cells(row))
-    console.print(table)
+    cli.stderr.print(table)
     if args.markdown:
         print(f"{title}, torch {torch.__version__}\n")
         print("| " + " | ".join(COLUMNS) + " |\n|" + " ---: |" * len(COLUMNS))
@@ -267,11 +264,9 @@ def main(args: Args) -> None:
     if args.json:
         settings = {key: value for key, value in asdict(args).items() if key not in ("json", "markdown", "p")}
         about = {"machine": machine(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
-        print(json.dumps(settings | about | {"device": str(device), "rows": rows}))
+        cli.print_json(settings | about | {"device": str(device), "rows": rows})
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Args))
-    except ValueError as error:
-        sys.exit(str(error))
+    with cli.one_sentence():
+        main(cli.flags(Flags, __doc__))

@@ -11,15 +11,13 @@ import sys
 from dataclasses import dataclass, field
 from itertools import product
 
-import tyro
-
 from modadd import cli
 from modadd.runs import preset
 
 KEPT = ("p", "preset", "seed", "precision", "steps", "train_loss", "ipr", "stage1_end", "stage2_end")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Flags:
     p: list[int] = field(default_factory=lambda: [23, 53, 97])
     """Moduli."""
@@ -75,4 +73,4 @@ def main(flags: Flags):
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Flags, description=__doc__))
+    main(cli.flags(Flags, __doc__))

@@ -70,7 +70,7 @@ def main(flags: Flags):
     with cli.one_sentence():
         files = importing.files_at(flags.path)
         record = importing.whole_run(files)
-        shelf = store.Store(flags.cache)
+        shelf = cli.cache(flags.cache)
         if record is not None:
             record = bundle.keep(record, shelf, name_of(flags))
             cli.say([bundle.told(record)])
@@ -80,8 +80,7 @@ def main(flags: Flags):
         if flags.json:
             cli.print_json(record.summary)
         else:
-            for name, value in record.summary.items():
-                cli.stderr.print(f"{name:>20}  {'-' if value is None else value}", highlight=False)
+            cli.facts(record.summary)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@
     python scripts/precompute.py --all --slurm --gpus 1        # and --status; see docs/cluster.md
 
 What is there is kept, what was interrupted goes on from its checkpoint, the longest runs start first, and
-several of these may share a cache.  A failure is reported at the end while the rest is done; the exit status
-is then 1.
+several of these may share a cache.  The records that come along with the lab are compact and are not counted: what is
+trained here holds every frame.  A failure is reported at the end while the rest is done; the exit status is then 1.
 """
 
 import heapq
@@ -224,7 +224,7 @@ def on_cluster(flags: Flags) -> dict:
     """Collect what is done on a cluster; then tell how its tasks stand, or send it what is missing."""
     if flags.devices != ["auto"] or flags.verify or flags.atlas or flags.figures:
         raise ValueError("--devices, --verify, --atlas and --figures are for this machine: give them without --slurm")
-    shelf, folder = store.Store(flags.cache), flags.jobs or flags.cache / "slurm"
+    shelf, folder = cli.cache(flags.cache), flags.jobs or flags.cache / "slurm"
     report = {"collected": cluster.collect(folder, shelf)}
     cli.say([f"{cli.count(len(report['collected']), 'record')} collected from {folder}"])
     if flags.status:
@@ -261,7 +261,7 @@ def main(flags: Flags):
         else:
             where = devices(flags)
             runs = wanted(flags, where)
-            shelf = store.Store(flags.cache)
+            shelf = store.Store(flags.cache) if flags.dry_run else cli.cache(flags.cache)
             lacking = missing(runs, flags, shelf)
             workers = workers_of(lacking, flags, where)
             price, seconds = prices(lacking, where, workers)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from rich.table import Table
 
 from modadd import cli, store
@@ -151,12 +150,13 @@ def main(flags: Flags):
 
         grid = flags.grid()
         criterion = sweep.Criterion(flags.accuracy, flags.sustained, flags.memorised, flags.curve)
-        shelf, device = store.Store(flags.cache), str(pick_device(flags.device))
+        shelf = store.Store(flags.cache) if flags.dry_run else cli.cache(flags.cache)
+        device = str(pick_device(flags.device))
         records = sweep.stored(shelf, grid.runs)
         missing, result = plan(grid, records, device, flags.workers)
         merged = f" ({result['merged']} named twice are one)" if result["merged"] else ""
         cli.stderr.print(
-            f"{result['runs']} runs{merged}: {result['finished']} are there, {len(missing)} to train "
+            f"{cli.count(result['runs'], 'run')}{merged}: {result['finished']} are there, {len(missing)} to train "
             f"({result['begun']} of them begun), about {result['seconds']:,.0f} s and "
             f"{result['disk_bytes'] / 1e6:,.0f} MB on {device}", highlight=False, soft_wrap=True,
         )  # fmt: skip
@@ -167,6 +167,8 @@ def main(flags: Flags):
             result = verdicts.summary(grid, results, criterion)
             tell(result)
             cli.stderr.print(verdicts.caution(results, criterion), highlight=False, soft_wrap=True)
+            if flags.quick:
+                cli.say(["This sweep was a quick one: it shows that everything works, and is too short to decide."])
             if flags.out:
                 write(flags.out, grid, records, results, criterion, result)
                 cli.stderr.print(f"written to {flags.out}", highlight=False)
@@ -178,4 +180,4 @@ def main(flags: Flags):
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Flags, description=__doc__))
+    main(cli.flags(Flags, __doc__))

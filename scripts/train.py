@@ -51,7 +51,7 @@ def train_with_progress(run: Run, flags: Flags) -> dict:
     from modadd.many.pool import light
     from modadd.training import train
 
-    shelf = None if flags.no_cache else store.Store(flags.cache)
+    shelf = None if flags.no_cache else cli.cache(flags.cache)
     saving = flags.save_models == "true"
     there = shelf and shelf.get(run.id)
     if there is not None and there.finished and not saving:
@@ -154,13 +154,14 @@ def main(flags: Flags):
         elif flags.dry_run:
             summary = {"run_id": run.id, "seconds": price.seconds, "memory_bytes": price.memory,
                        "disk_bytes": price.disk}  # fmt: skip
+            cli.say([f"{run.id}: {cli.duration(price.seconds)}, {price.memory / 1e6:,.0f} MB of memory and "
+                     f"{price.disk / 1e6:,.0f} MB on disk on {device}"])  # fmt: skip
         else:
             summary = train_with_progress(run, flags)
         if flags.json:
             cli.print_json(summary)
-        elif not flags.profile:
-            for name, value in summary.items():
-                cli.stderr.print(f"{name:>20}  {'-' if value is None else value}", highlight=False)
+        elif not flags.profile and not flags.dry_run:
+            cli.facts(summary)
 
 
 if __name__ == "__main__":
