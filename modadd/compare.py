@@ -39,9 +39,7 @@ def choices(known: Mapping[str, Run], p: int, first: Run | None = None) -> dict[
         f"Every preset at p = {p}": [usual(known, preset, p) for preset in presets_at(p)],
         f"{name} over p": [usual(known, name, modulus) for modulus in moduli],
         f"Every seed of {name}": [run.id for run in sorted(twins, key=lambda run: run.seed)],
-        f"ReLU against quadratic at p = {p}": [
-            usual(known, preset, p) for preset in ("standard", "quad_random", "relu_single_freq", "quad_single_freq")
-        ],
+        f"ReLU against quadratic at p = {p}": [usual(known, preset, p) for preset in ("standard", "quad_random")],
         f"MLP against transformer at p = {p}": _and_transformers(known, p),
     }
     return {title: [run_id for run_id in ids if run_id][:MOST] for title, ids in named.items()}

@@ -239,6 +239,13 @@ def race(record: Record, neuron: int) -> tuple[dict[str, np.ndarray], str] | Non
     return seen and (seen, LEADER)
 
 
+def followed(record: Record) -> int:
+    """How many of the first neurons `race` knows something of."""
+    if len(record.series("theta")[0]) > 1:
+        return record.run.d_mlp
+    return max((len(frame["frequency"]) for frame in record.frames), default=0)
+
+
 def upset(record: Record) -> int:
     """The first neuron with a known spectrum whose largest frequency at first is not the one it keeps; else 0."""
     held = len(record.frames[0].get("theta_hat", ()))

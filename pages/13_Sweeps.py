@@ -172,7 +172,7 @@ for place, rows, (key, chart) in zip([*wide, *narrow], tables, charts.items(), s
         ui.show(chart.title, chart.look_for, chart.drawn, f"sweep-{key}", rows, chart.title)
 share = st.column_config.NumberColumn(format="percent")
 percent = {name: share for name in by_group().column_names if name.startswith(("share", "final"))}
-st.dataframe(by_group(), hide_index=True, column_config=percent)
+st.dataframe(by_group(), hide_index=True, column_config=percent, placeholder="–")
 with st.container(horizontal=True):
     file = f"sweep-{grid.preset}-p{p}"
     for label, make, ending, kind in (

@@ -19,6 +19,10 @@ if opened := st.session_state.pop("atlas-open", None):
         st.switch_page("pages/2_Overview.py", query_params={"p": str(int(opened[1:4]))})
     st.switch_page("pages/1_Live.py", query_params={"run": opened})
 st.title("Every modulus at once")
+st.markdown(
+    "Is it a fact about addition, or about one modulus? What the explanation says must hold at every p, prime or "
+    "composite. Look for smooth curves; a measure that jumps, or sets the composites apart, shows p itself at work."
+)
 with st.spinner("Measuring runs that are new here ...", show_time=True):
     rows, damaged = atlas.table(ui.lab().store)
 if damaged:
@@ -190,7 +194,7 @@ st.markdown(
     f"standard errors; beyond {JUMP} of them, training time apart: {', '.join(jumps) or 'none'}."
 )
 st.dataframe(
-    pa.Table.from_pylist(trends), hide_index=True, height=300,
+    pa.Table.from_pylist(trends), hide_index=True, height=300, placeholder="–",
     column_config={"first": "smallest p", "last": "largest p", "rho": "ρ", "apart": "composite", "errors": "in errors"},
 )  # fmt: skip
 st.download_button(
@@ -216,7 +220,9 @@ st.dataframe(pa.Table.from_pylist(survey.in_words(judged)), hide_index=True)
 st.subheader(f"Every number at p = {p}")
 here = {row["preset"]: row for row in rows if row["p"] == p}
 if here:
-    columns = {name: [ui.number(row[measure]) for measure in over_p.EVERY] for name, row in here.items()}
-    st.dataframe(pa.table({"measure": [plot.title for plot in over_p.EVERY.values()]} | columns), hide_index=True)
+    plots = over_p.EVERY.values()
+    columns = {name: [ui.number(row[plot.name], plot.written) for plot in plots] for name, row in here.items()}
+    names = [plot.title if plot.axis.lower() in plot.title.lower() else f"{plot.title}: {plot.axis}" for plot in plots]
+    st.dataframe(pa.table({"measure": names} | columns), hide_index=True)
 else:
     st.info(f"No run of a preset at p = {p} is here.")

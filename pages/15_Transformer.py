@@ -14,6 +14,13 @@ ANOTHER = "train another"
 
 p = ui.page("Transformer")
 st.title("A transformer finds the circles too")
+st.markdown(
+    "Is a network of another kind driven to the same answer? A transformer reads three tokens, a, b and “=”, through "
+    "one layer of attention and one of ReLU neurons; nothing tells it that residues lie on a circle. The claim: it "
+    "writes cos wₖa and sin wₖa for a few **key frequencies** k, multiplies them into cos wₖ(a + b) and "
+    "sin wₖ(a + b), and votes for c with cos wₖ(a + b − c). *What would refute it:* logits that these cosines do not "
+    "explain, a training loss that stays low without them, or a test loss that rises when all else is taken away."
+)
 
 
 def show(key: str, title: str, look_for: str, chart, rows, says: str = ""):
@@ -116,12 +123,8 @@ else:
         invite(named)
 run, live = record.run, ui.find(record.run.id).live
 st.markdown(
-    f"It reads three tokens, a, b and “=”, through one layer of attention ({run.heads} heads) and {run.d_mlp} ReLU "
-    f"neurons, {run.weights:,} weights in all, and nothing tells it that residues lie on a circle. It trains on "
-    f"{run.frac_train:.0%} of the {p * p:,} sums with weight decay {run.weight_decay:g}. The claim: it writes "
-    "cos wₖa and sin wₖa for a few **key frequencies** k, multiplies them into cos wₖ(a + b) and sin wₖ(a + b), and "
-    "votes for c with cos wₖ(a + b − c). *What would refute it:* logits that these cosines do not explain, a training "
-    "loss that stays low without them, or a test loss that rises when all else is taken away."
+    f"This one has {run.heads} heads and {run.d_mlp} ReLU neurons, {run.weights:,} weights in all, and trains on "
+    f"{run.frac_train:.0%} of the {p * p:,} sums with weight decay {run.weight_decay:g}."
 )
 if "run" not in st.query_params:
     st.caption(ui.provenance(record))

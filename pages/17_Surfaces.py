@@ -10,14 +10,14 @@ from modadd.transformer import task_measures, tasks
 
 p = ui.page("Surfaces")
 st.title("A neuron is a landscape over all sums")
+st.markdown(
+    f"Give one neuron, in the hidden layer of the MLP or at the last token of a transformer, every pair (x, y) and "
+    f"draw what it answers after its activation: {p * p:,} values. At the start they are noise. Once the network has "
+    "found its frequencies, the surface is corrugated iron: plane waves of one frequency k along x, along y, and along "
+    "x + y and x − y. A trained neuron whose surface is not a few tall waves would refute that."
+)
 record = ui.choose_run(p, [*presets_at(p), *TRANSFORMERS], models=("mlp", "transformer", "pre-ln"))
 run, step = record.run, ui.player([record])
-place = "in the hidden layer of the MLP" if run.model == "mlp" else "at the last token of the transformer"
-st.markdown(
-    f"Give one neuron {place} every pair (x, y) and draw what it answers after its activation: {p * p:,} values. At "
-    "the start they are noise. Once the network has found its frequencies, the surface is corrugated iron: plane waves "
-    "of one frequency k along x, along y, and along x + y and x − y. A surface without a few tall waves refutes that."
-)
 
 
 @st.cache_data(max_entries=2, show_spinner="Running the network over all pairs ...")

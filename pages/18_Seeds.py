@@ -18,7 +18,8 @@ st.title("What is luck, and what is law?")
 st.markdown(
     "The seed decides the initial weights and which pairs are held back; everything else is the same. What every seed "
     "shows is a property of the problem, what differs is the draw of the lottery. One curve cannot tell the two apart: "
-    "a median with its band, and an interval around the end of a stage, can."
+    "a median with its band, and an interval around the end of a stage, can. What holds for one seed alone is "
+    "refuted by the others."
 )
 names = presets_at(p)
 left, right = st.columns(2)
@@ -118,8 +119,9 @@ def watch():
                 continue
             ui.show(
                 seeds.CURVES[key].capitalize(),
-                f"Thin: each of {ui.count(len(records), 'seed')}. Strong: their median; shaded: the middle half. A "
-                "band that stays wide is luck, one that narrows is law.",
+                f"Thin: each of {len(records)} seeds. Strong: their median; shaded: the middle half. A band that stays "
+                "wide is luck, one that narrows is law."
+                if len(records) > 1 else "One seed alone cannot tell luck from law: train the others for a band.",
                 many.band(records, key, ui.log_steps()), f"seeds-{key}", lambda middle=middle: table(**middle),
                 f"Median and middle half of {seeds.CURVES[key]} over {ui.count(len(records), 'seed')} by step",
             )  # fmt: skip
@@ -157,9 +159,11 @@ def watch():
         )  # fmt: skip
     number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
     st.dataframe(
-        rows, hide_index=True,
+        rows, hide_index=True, placeholder="–",
         column_config={
-            "test accuracy": number("percent"), "held out": number("percent"), "train loss": number("%.4g"),
+            "step": number("localized"), "end I": number("localized"),
+            "end II": number("localized"), "test accuracy": number("percent"), "held out": number("percent"),
+            "train loss": number("%.2e"),
             "IPR": number("%.3f"), "run": st.column_config.LinkColumn(display_text="open"),
         },
     )  # fmt: skip

@@ -12,9 +12,11 @@ st.title("What if, from here on?")
 st.markdown(
     "Two runs that share their past and differ in one setting from some step on: the cleanest experiment there is. "
     "Does weight decay still matter once the network has memorised? Would it generalise without it? Take a run, choose "
-    "a step and a setting, and watch both futures on one chart."
+    "a step and a setting, and watch both futures on one chart. Curves that never part refute that the setting matters "
+    "from there on."
 )
-parent = ui.choose_run(p, presets_at(p))
+# Grokking first: weight decay has nothing to decide where no pair is held back.
+parent = ui.choose_run(p, sorted(presets_at(p), key=lambda name: name != "grokking"))
 run, lab = parent.run, ui.lab()
 left_off = forks.left_at(run)
 if left_off:
@@ -22,7 +24,9 @@ if left_off:
 
 st.subheader("Fork")
 a, b, c, d = st.columns(4)
-step = a.number_input("Leave at step", 1, max(1, parent.step), max(1, parent.step // 2), key=f"fork-step-{run.id}")
+memorised = parent.summary["stage1_end"] if run.frac_train < 1 else None  # from there on generalising is the question
+usual = memorised or max(1, parent.step // 2)
+step = a.number_input("Leave at step", 1, max(1, parent.step), usual, key=f"fork-step-{run.id}")
 decay = b.number_input(
     "Weight decay", 0.0, 100.0, run.weight_decay, format="%.6g", step=None, key=f"fork-decay-{run.id}"
 )
@@ -46,7 +50,7 @@ if how == rough:
 try:
     child = forks.fork(
         run, int(step), weights_only=how == rough, weight_decay=decay, lr=rate, frac_train=share, optimizer=optimizer,
-        activation=activation, epochs=int(until), plateau=False,
+        activation=activation, epochs=int(until), plateau=False, precision=ui.here(run).precision,
     )  # fmt: skip
 except ValueError as error:
     child = None
@@ -60,6 +64,7 @@ if child is not None:
             if at_hand
             else "after the parent is trained again up to there (bit-identical on the device that trained it). "
         )
+        + ("The parent is of TF32, and this machine trains in float32. " if child.precision != run.precision else "")
         + ui.price(child)
     )
     if st.button("Fork", type="primary", icon=":material/fork_right:"):
@@ -91,7 +96,8 @@ def family() -> dict:
 everyone = family()
 live = any(ui.find(run_id).live for run_id in everyone)
 if not everyone:
-    st.info("This run has no fork yet. Leave it half-way with another weight decay and see which future generalises.")
+    where, what = ("once it has memorised", "which future generalises") if memorised else ("half-way", "what changes")
+    st.info(f"This run has no fork yet. Leave it {where} (step {usual:,}) with another weight decay and see {what}.")
     st.stop()
 st.subheader("Parent and forks")
 offered = [name for name in seeds.CURVES if len(seeds.curve(parent, name)[0])]
@@ -141,9 +147,11 @@ def watch():
         )  # fmt: skip
     number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
     st.dataframe(
-        rows, hide_index=True,
+        rows, hide_index=True, placeholder="–",
         column_config={
-            "test accuracy": number("percent"), "held out": number("percent"), "train loss": number("%.4g"),
+            "step": number("localized"), "end I": number("localized"),
+            "end II": number("localized"), "test accuracy": number("percent"), "held out": number("percent"),
+            "train loss": number("%.2e"),
             "IPR": number("%.3f"), "norm": number("%.2f"), "open": st.column_config.LinkColumn(display_text="open"),
         },
     )  # fmt: skip

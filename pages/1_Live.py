@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import streamlit as st
 
-from modadd import Run, ui
+from modadd import Run, compare, ui
 from modadd.figures import curves, grids, neurons
 from modadd.runs import Activation, Init, Optimizer, Precision, Split, preset, presets_at, width
 
 p = ui.page("Live")
 st.title("Watch a network discover Fourier analysis")
+st.markdown(
+    "Nobody tells the network about waves: it is shown sums and their answers. As the loss falls, watch every neuron "
+    "settle on one frequency (the IPR rises towards 1) and its phases lock at ψ = 2φ (mean |sin D| falls towards 0). "
+    "Right answers while these two stay where they began would refute the account."
+)
 
 
 def settings() -> Run | None:
@@ -79,11 +84,18 @@ if found.record is None and found.job is None:
         del st.query_params["run"]
     else:
         st.info(
-            "Choose a preset on the left and press **Train**. You will see the loss fall, every neuron settle on "
-            "one frequency, and its phases lock at ψ = 2φ, while it happens."
+            "Choose a preset in the sidebar and press **Train**: every chart then grows while the network learns. At "
+            "p = 23 it takes seconds."
         )
     st.stop()
 st.session_state["run"] = st.query_params["run"] = run_id
+shown = found.record.run if found.record is not None else found.job.run
+st.session_state["in-view"] = shown.id
+other = [name for name in compare.differing([shown, run or shown]) if name not in ("preset", "precision")]
+with st.container():
+    if other:
+        says = ", ".join(f"{name} {getattr(shown, name)}" for name in other)
+        st.caption(f"In view: {shown.preset}, {says}. The sidebar describes another run: press **Train** to see that.")
 
 
 @st.fragment(run_every=ui.TICK if found.live else None)
@@ -145,13 +157,14 @@ def watch():
 def go_on(record):
     """The same run for longer."""
     more = st.number_input("More steps", 100, 1_000_000, max(1000, record.step), step=1000)
-    longer = replace(record.run, epochs=record.step + more, plateau=False)
+    longer = replace(ui.here(record.run, device), epochs=record.step + more, plateau=False)
     if st.button(f"Continue for {more:,} more steps", icon=":material/fast_forward:"):
-        start(longer, resume=record if record.state is not None else None)
+        same = longer.precision == record.run.precision
+        start(longer, resume=record if same and record.state is not None else None)
     if record.state is None:
         st.caption(
-            "This record holds no optimiser state, so continuing trains it again from step 0 "
-            f"({ui.price(longer, device)})"
+            "This record holds no optimiser state, so continuing trains it again from step 0"
+            f"{', in float32' * (longer.precision != record.run.precision)} ({ui.price(longer, device)})"
         )
 
 
@@ -170,4 +183,4 @@ if not found.live and found.record is not None:
     )  # fmt: skip
     with st.expander("Take this run along", icon=":material/download:"):
         ui.take_along(record)
-    st.caption(f"Run {run_id}, {ui.provenance(record)}.")
+    st.caption(f"Run {record.run.id}, {ui.provenance(record)}.")

@@ -36,7 +36,7 @@ near = sorted(known, key=lambda run_id: (known[run_id].p != p, known[run_id].p, 
 fixed = ui.links.locked("run")
 chosen = st.multiselect(
     "Runs", near, key="compared", format_func=title, max_selections=compare.MOST, persist_state="session",
-    disabled=fixed, placeholder="Two to six runs, from the atlas, the cache or the lab",
+    disabled=fixed, filter_mode="contains", placeholder="Two to six runs, from the atlas, the cache or the lab",
 )  # fmt: skip
 with st.container(horizontal=True):
     for name, ids in compare.choices(known, p, known[chosen[0]] if chosen else None).items():
@@ -51,7 +51,11 @@ for run_id in chosen:
     if found[run_id] is None or not found[run_id].frames:
         st.info(f"{run_id} has nothing to show yet.")
 if len(held) < 2:
-    st.info("Choose at least two runs that were trained here, or one of the quick choices.")
+    st.info(
+        "Choose at least two runs, or one of the quick choices."
+        if len(known) > 1
+        else "Fewer than two runs are here: open **Live** and train two, then compare them."
+    )
     st.stop()
 names = compare.labels([record.run for record in held])
 records = dict(zip(names, held, strict=True))
@@ -72,8 +76,9 @@ table = [{"run": label} | {title: r.summary[key] for title, key in compare.RESUL
          for label, r in records.items()]  # fmt: skip
 number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
 forms = {name: number("percent") for name in compare.RESULTS if "accuracy" in name}
-forms |= {name: number("%.4g") for name in ("train loss", "test loss", "IPR", "mean |sin D|", "parameter norm")}
-st.dataframe(table, hide_index=True, column_config=forms)
+forms |= {name: number("%.4g") for name in ("IPR", "mean |sin D|", "parameter norm")}
+forms |= {"step": number("localized"), "train loss": number("%.2e"), "test loss": number("%.2e")}
+st.dataframe(table, hide_index=True, column_config=forms, placeholder="–")
 
 left, right = st.columns(2)
 for name, key, options in (("match", "compare-match", list(compare.MATCHES)), ("view", "compare-view", VIEWS)):
@@ -208,7 +213,8 @@ def body(moment: int):
         grid, at = known
         return transformer.pairs(grid), lambda: transformer.maps_table(grid[None], ["probability"]), at
 
-    pictures(moment, "Logits for x = 0", "The diagonal j = y is the right answer; fainter lines are ghosts.",
+    pictures(moment, "Logits for x = 0",
+             "The diagonal j = y is the right answer; fainter lines are ghosts. Each has its own scale.",
              "compare-logits", votes, "of a transformer no logits are kept")  # fmt: skip
     pictures(moment, "Which sums does it know?", "Probability of the right answer to each pair: dark where it knows.",
              "compare-probability", sums, "of this task no table of probabilities is kept")  # fmt: skip

@@ -43,10 +43,14 @@ selected = st.dataframe(
     on_select="rerun",
     selection_mode="single-row",
     key="runs",
+    height=560,
+    placeholder="–",
     column_config={
         name: st.column_config.NumberColumn(format="percent")
         for name in columns if "accuracy" in name
-    } | {"train loss": st.column_config.NumberColumn(format="%.3g")},
+    } | {"train loss": st.column_config.NumberColumn(format="%.2e")} | {
+        name: st.column_config.NumberColumn(format="localized") for name in ("steps", "stage I ends", "stage II ends")
+    },
 )  # fmt: skip
 if not selected.selection.rows:
     st.stop()

@@ -148,7 +148,7 @@ def diversity():
     )
 
 
-st.title("Surgery")
+st.title("What may be cut, and what may not")
 st.markdown(
     "If the explanation is right, it says what may be cut. Turning every φ by δ and every ψ by 2δ keeps D and should "
     "cost no right answer; turning ψ alone should destroy the answer near δ = π. Shuffling ψ among neurons keeps every "

@@ -23,11 +23,17 @@ LOOK_FOR = {
     "beta": "The output layer follows the same winner; it may first shrink, while |D| > π/2.",
     "D": "Red falls to 0: input and output phase lock at ψ = 2φ. Losers wander, or stay.",
 }
+LEADS = {
+    "alpha": "The input magnitude of whichever frequency led at the time; red is the one that wins.",
+    "beta": "Its output magnitude, while it led.",
+    "D": "Its misalignment, while it led: it falls to 0 as input and output phase lock at ψ = 2φ.",
+}
 SAW = {
     lottery.MOMENTS: "This record saw the whole race at few moments only, joined by straight lines.",
     lottery.LEADER: "This record follows all frequencies of its first neurons only; of this one it knows the frequency "
     "in the lead.",
 }
+REMEDY = "Train the run on **Live** to see the whole race of every neuron."
 
 
 @st.cache_data(max_entries=16, show_spinner="Placing the bets ...")
@@ -40,18 +46,15 @@ def placed_bets(run_id: str, finish: float, _record):
 def body(step: int):
     """Everything that moves with the step."""
     st.header("The race inside one neuron")
+    held = lottery.followed(record)
     ui.links.carry("neuron", "neuron", ui.links.whole(0, run.d_mlp - 1))
-    if st.session_state.setdefault("neuron", lottery.upset(record)) >= run.d_mlp:
+    if st.session_state.setdefault("neuron", lottery.upset(record)) >= held:
+        st.caption(f"Neuron {st.session_state['neuron']:,} is not among the first {held:,}, which this record follows.")
         st.session_state["neuron"] = 0
     left, right = st.columns([2, 1], vertical_alignment="bottom")
-    neuron = left.number_input(
-        f"Neuron (0 to {run.d_mlp - 1:,})", 0, run.d_mlp - 1, key="neuron", persist_state="session"
-    )
+    neuron = left.number_input(f"Neuron (0 to {held - 1:,})", 0, held - 1, key="neuron", persist_state="session")
     log = right.toggle("Logarithmic magnitudes", key="lottery-log")
-    if known := lottery.race(record, neuron):
-        race(neuron, *known, step, log)
-    else:
-        st.info(f"This record does not follow neuron {neuron}: choose a smaller number.")
+    race(neuron, *lottery.race(record, neuron), step, log)
     st.header("Bets placed at step 0")
     bets(step)
 
@@ -59,23 +62,26 @@ def body(step: int):
 def race(neuron: int, seen: dict, how: str, step: int, log: bool):
     """All frequencies of a neuron up to the step in view, the one that wins in red."""
     if how in SAW:
-        st.caption(SAW[how])
+        st.caption(f"{SAW[how]} {REMEDY}")
     winner = int(seen["alpha_SK"][-1].argmax()) + 1
     at = max(int(np.searchsorted(seen["step_S"], step, side="right")) - 1, 0)
     leader = int(seen["alpha_SK"][at].argmax()) + 1
+    settled = lottery.settled(seen["alpha_SK"])
+    last = f"between steps {seen['step_S'][settled - 1]:,} and" if settled and how != lottery.WHOLE else "at step"
     st.markdown(
-        f"Neuron {neuron} ends on **k = {winner}** (red); at step {step:,} its largest is k = {leader}. The order is "
-        f"settled from step {seen['step_S'][lottery.settled(seen['alpha_SK'])]:,} on."
+        f"Neuron {neuron} ends on **k = {winner}** (red); at step {step:,} its largest is k = {leader}. The winner "
+        f"took the lead for good {last} {seen['step_S'][settled]:,}."
     )
     for column, (what, title) in zip(st.columns(3), figures.TITLES.items(), strict=True):
         with column:
             ui.show(
                 title,
-                LOOK_FOR[what],
+                (LEADS if how == lottery.LEADER else LOOK_FOR)[what],
                 lambda at, what=what: figures.race(seen, what, winner, at, log_steps, log),
                 f"race-{what}",
                 lambda what=what: figures.race_table(seen, what),
                 f"{title} of all {run.K} frequencies of neuron {neuron} by step",
+                file=f"race-{what}-neuron-{neuron}",
             )
 
 

@@ -95,7 +95,7 @@ def errors(neuron: int, step: int):
         lambda: figures.errors_table(path, neuron),
         f"Training minus flow for neuron {neuron}",
     )
-    st.subheader("All neurons")
+    st.header("All neurons")
     unit = {"alpha": ("α, relative", 100, " %"), "beta": ("β, relative", 100, " %"), "D": ("D", 1, " rad")}
     worst = {unit[name]: error for name, error in lottery.flow_errors(path, step).items()}
     st.dataframe(

@@ -9,10 +9,10 @@ from ..atlas import RULES
 from ..runs import P_MAX, P_MIN, PRESETS, presets_at
 from .lottery import RULES as RULE_HUES
 from .over_p import SMALL, hue, p_axis
-from .style import COLOURS, table
+from .style import COLOURS, HUE, table
 
-ORIGIN = {"fp32": "#4c6fae", "tf32": "#8cc5e3", "your own": "#e0803a", "missing": COLOURS["others"]}
-VERDICTS = dict(zip(claims.VERDICTS, ("#12a17a", "#e5b93c", "#c2417c", COLOURS["others"]), strict=True))
+ORIGIN = {"fp32": HUE["blue"], "tf32": HUE["pale"], "your own": HUE["orange"], "missing": COLOURS["others"]}
+VERDICTS = dict(zip(claims.VERDICTS, (HUE["green"], HUE["ochre"], HUE["rose"], HUE["grey"]), strict=True))
 
 
 def _strip(rows: pa.Table, row: alt.Y, what: alt.Color, faint: str, tips: list[alt.Tooltip], height: int) -> alt.Chart:

@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 
 from ..record import Record, thin_rows
-from .style import colour, long, step_axis, tips, with_step
+from .style import HUE, colour, long, step_axis, tips, with_step
 
 POINTS = 300
 
@@ -61,9 +61,10 @@ def misalignment(record: Record, step: int | None = None, log_steps: bool = Fals
     at, values = record.series("mean_abs_sin_D")
     rows = long("step", at, {"all neurons": values})
     y = alt.Y("value:Q", title="mean |sin D|", scale=alt.Scale(domain=[0, 0.7]))
+    hue = HUE["indigo"]
     line = (
         alt.Chart(rows)
-        .mark_line(strokeWidth=1.8, color="#5b6ee1", clip=True, point={"color": "#5b6ee1"} if _alone(rows) else False)
+        .mark_line(strokeWidth=1.8, color=hue, clip=True, point={"color": hue} if _alone(rows) else False)
         .encode(x=step_axis(log_steps), y=y, tooltip=tips(step="step", value="value"))
     )
     return with_step(line, step, rows)

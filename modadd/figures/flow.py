@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from .style import (
     COLOURS,
+    HUE,
     SEQUENTIAL,
     Drawing,
     drawing,
@@ -21,9 +22,10 @@ from .style import (
 )
 
 HUES = {
-    "φ": "#8a63c9", "2φ": "#12a17a", "ψ": "#c2417c", "α": "#8a63c9", "β": "#c2417c", "D": "#2f7fc1",
-    "input 3k": "#8a63c9", "input 5k": "#c3aee6", "output 2k": "#c2417c", "output 3k": "#e6a3c4",
-    "training": "#2f7fc1", "flow": "#e07b1f",
+    "φ": COLOURS["input"], "2φ": HUE["green"], "ψ": COLOURS["output"],
+    "α": COLOURS["input"], "β": COLOURS["output"], "D": HUE["blue"],
+    "input 3k": COLOURS["input"], "input 5k": "#b79be3", "output 2k": COLOURS["output"], "output 3k": "#dd94b9",
+    "training": HUE["blue"], "flow": HUE["orange"],
 }  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def errors(path: dict, neuron: int, step: int, log_steps: bool = False) -> Drawi
 
 
 def _errors(names, log_steps):
-    x, y = step_axis(log_steps), alt.Y("value:Q", title="error (%)", axis=alt.Axis(tickCount=5))
+    x, y = step_axis(log_steps), alt.Y("value:Q", title="error (%; D: 0.01 rad)", axis=alt.Axis(tickCount=5))
     lines = (
         alt.Chart(named("curves"))
         .mark_line(strokeWidth=1.6, point=alt.OverlayMarkDef(size=14))
@@ -204,7 +206,8 @@ def _portrait(low, top):
     place = {"x": alt.X("D:Q"), "y": alt.Y("beta:Q")}
     paths, order = alt.Chart(named("paths")), {"detail": alt.Detail("neuron:N"), "order": alt.Order("step:Q")}
     under = paths.mark_line(strokeWidth=3, color="white", opacity=0.7, clip=True).encode(**place, **order)
-    lines = paths.mark_line(strokeWidth=1.3, color="#2f7fc1", clip=True).encode(**place, **order)
-    dots = alt.Chart(named("dots")).mark_circle(size=46, color="#2f7fc1", stroke="white", strokeWidth=0.8, clip=True)
+    hue = HUES["training"]
+    lines = paths.mark_line(strokeWidth=1.3, color=hue, clip=True).encode(**place, **order)
+    dots = alt.Chart(named("dots")).mark_circle(size=46, color=hue, stroke="white", strokeWidth=0.8, clip=True)
     field = on_ground(axes, scale_of("steps to align", SEQUENTIAL, "log", "~s"))
     return alt.layer(*field, under, lines, dots.encode(**place, tooltip=says), height=380)

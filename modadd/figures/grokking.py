@@ -6,14 +6,16 @@ import numpy as np
 import pyarrow as pa
 
 from .. import data, measures
+from ..forces import on_norm
 from ..fourier import mode_names
 from ..record import Frame, Record, thin_rows
-from ..runs import WARMUP, Run
+from ..runs import Run
 from . import curves, grids, stages
 from .neurons import round_robin
 from .style import (
     COLOURS,
     HEIGHT,
+    HUE,
     SEQUENTIAL,
     Drawing,
     colour,
@@ -29,15 +31,10 @@ from .style import (
     with_step,
 )
 
-FORCES = {"loss gradient": "#b5532a", "weight decay": "#2a8c8c", "both": COLOURS["others"]}
-ENDS = {"end of stage I": "#c99a00", "end of stage II": "#12a17a", "plateau stop": "#8a63c9"}
+FORCES = {"loss gradient": HUE["brown"], "weight decay": HUE["blue"], "both": COLOURS["others"]}
+ENDS = dict(zip(("end of stage I", "end of stage II", "plateau stop"), stages.SHADES, strict=True))
 STACKED = {"top": {"direction": "vertical", "anchor": "start"}}
 DOTS_UP_TO = 53  # largest p at which a mark fits into a cell of the probability grid
-
-FORCES_TEX = (
-    r"\Delta\lVert w\rVert^2 = \underbrace{\left[(1 - \eta\lambda)^2 - 1\right]\lVert w\rVert^2}_{\text{decay}}"
-    r" + \underbrace{\text{rest}}_{\text{gradient}}"
-)
 
 
 def history_table(record: Record) -> pa.Table:
@@ -128,7 +125,7 @@ def sparsity(record: Record, ends, step: int | None = None, log_steps: bool = Fa
     """Mean IPR of both layers together (left axis) and the norm of all weights (right axis)."""
     at, ipr_in = record.series("ipr_in")
     keep = thin_rows([record.history["norm"]], curves.POINTS)
-    names = {"IPR": "#5b6ee1", "parameter norm": "#8a8f98"}
+    names = {"IPR": HUE["indigo"], "parameter norm": HUE["graphite"]}
     # The right axis runs from 0 as well, so that a shrinking norm looks as small as it is.
     axes = {
         "IPR": (long("step", at, {"IPR": (ipr_in + record.series("ipr_out")[1]) / 2}), [0, 1], [], "left"),
@@ -155,39 +152,14 @@ def sparsity(record: Record, ends, step: int | None = None, log_steps: bool = Fa
     return staged(with_step(both, step, axes["IPR"][0]).resolve_scale(y="independent"), record, ends, log_steps)
 
 
-def forces_on_norm(record: Record, buckets: int = 160) -> dict[str, np.ndarray]:
-    """What weight decay and the loss gradient add to the squared norm, a step, between recorded rows.
-
-    `step` [T] and `steps` [T], where an interval starts and how long it is; `weight decay`,
-    `loss gradient` and `both` [T] in squared weight a step.  Decay multiplies the norm by 1 - lr wd in
-    every step, so its part is exact where rows are a step apart and a trapezoid where they are
-    further; the gradient's is the rest.  Derived for this project.
-    """
-    run, at = record.run, record.steps.astype(np.int64)
-    square = record.history["norm"].astype(np.float64) ** 2
-    rate = lambda s: (1 - run.lr * np.minimum(s / WARMUP, 1) * run.weight_decay) ** 2 - 1  # noqa: E731
-    length, change = np.diff(at), np.diff(square)
-    # The last update of an interval starts from weights one step before its end.
-    last = np.where(length > 1, square[1:] * rate(at[1:] - 1), square[:-1] * rate(at[:-1]))
-    decay = length * (square[:-1] * rate(at[:-1]) + last) / 2
-    # Neighbouring rows in thin, roughly geometric and even buckets: the noise of a step averages out.
-    edges = np.concatenate([np.geomspace(1, at[-1] + 1, buckets // 2) - 1, np.linspace(0, at[-1], buckets // 2)])
-    first = np.unique(np.searchsorted(at[:-1], np.unique(edges.astype(np.int64))).clip(0, max(len(length) - 1, 0)))
-    if not len(length):
-        return {name: np.array([]) for name in ("step", "steps", *FORCES)}
-    total = {name: np.add.reduceat(part, first) for name, part in (("length", length), ("d", decay), ("c", change))}
-    d, c = total["d"] / total["length"], total["c"] / total["length"]
-    return {"step": at[first], "steps": total["length"], "loss gradient": c - d, "weight decay": d, "both": c}
-
-
 def forces_table(record: Record) -> pa.Table:
-    """`forces_on_norm` as a table."""
-    return pa.table(forces_on_norm(record))
+    """`on_norm` as a table."""
+    return pa.table(on_norm(record))
 
 
 def forces(record: Record, ends, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
     """The two forces on the squared norm and their sum, in squared weight a step, on a symmetric log axis."""
-    pull = forces_on_norm(record)
+    pull = on_norm(record)
     rows = long("step", pull["step"], {name: pull[name] for name in FORCES})
     size = max(float(np.abs(pull[name]).max(initial=0)) for name in FORCES) or 1.0
     decade = 10.0 ** np.floor(np.log10(size))
@@ -202,11 +174,6 @@ def forces(record: Record, ends, step: int | None = None, log_steps: bool = Fals
         legend=alt.Legend(title=None, orient="top", symbolType="stroke"),
     )
     return staged(_lines(rows, step_axis(log_steps), y, color, step), record, ends, log_steps)
-
-
-def norm_peak(record: Record) -> int:
-    """The step at which the norm of the weights is largest: before it the gradient wins, after it decay."""
-    return int(record.steps[int(np.nanargmax(record.history["norm"]))])
 
 
 def cells(frame: Frame, run: Run) -> pa.Table:
@@ -331,7 +298,7 @@ def against_p(rows: pa.Table, columns: list[str], title: str, log: bool = False,
         reached=np.where(np.isfinite(np.concatenate(values)), "reached", "not reached"),
     )  # fmt: skip
     axis = alt.Axis(tickMinStep=2, format="d")
-    palette = [ENDS.get(name, "#5b6ee1") for name in columns]
+    palette = [ENDS.get(name, HUE["indigo"]) for name in columns]
     many = len(columns) > 1  # only then is there room for, and need of, legends
     legend = alt.Legend(orient="top", title=None, symbolType="circle", columns=2) if many else None
     base = alt.Chart(points).encode(

@@ -6,11 +6,10 @@ import pyarrow as pa
 
 from ..ideal import flawed_indicator
 from ..surgery import ideal_strength, strength
-from .style import COLOURS, Drawing, drawing, few, heatmap, named, table, tips
+from .style import COLOURS, SEVERAL, Drawing, drawing, few, heatmap, named, table, tips
 
 KINDS = {"right answer x + y": "held out", "ghosts 2x and 2y": "test", "other answers": "others"}
 GROUPS = 6  # frequencies with a colour of their own
-HUES = ("#2f7fc1", "#e07b1f", "#12a17a", "#8a63c9", "#c2417c", "#c99a00")
 
 
 def centred(votes: np.ndarray) -> np.ndarray:
@@ -110,7 +109,7 @@ def stack(votes_KP: np.ndarray, rows: pa.Table, x: int, y: int, height: int = 34
 
 
 def _stack(p, parts, height):
-    hues = [COLOURS["others"] if name == "all others" else hue for name, hue in zip(parts, (*HUES, ""), strict=False)]
+    hues = [*SEVERAL[:GROUPS], COLOURS["others"]][: len(parts)]
     bars = (
         alt.Chart(named("parts"))
         .mark_bar()

@@ -7,6 +7,7 @@ import pyarrow as pa
 from ..theory import outcome_contour
 from .style import (
     COLOURS,
+    HUE,
     SEQUENTIAL,
     Drawing,
     drawing,
@@ -20,7 +21,7 @@ from .style import (
     tips,
 )  # fmt: skip
 
-RULES = {"race": "#e02b2b", "drive": "#8a63c9", "magnitude": "#2f7fc1", "phase": "#c99a00"}
+RULES = {"race": COLOURS["winner"], "drive": HUE["violet"], "magnitude": HUE["blue"], "phase": HUE["ochre"]}
 PLACED, TALL = 400, 270  # neurons placed on the contour; height of a race
 TITLES = {"alpha": "Input magnitude", "beta": "Output magnitude", "D": "Misalignment |D|"}
 AXES = {"alpha": "input magnitude α_k", "beta": "output magnitude β_k", "D": "|D_k| (units of π)"}
@@ -69,8 +70,13 @@ def _race(what, winner, log_steps, log, span, steps):
 
 
 def race_table(race: dict, what: str) -> pa.Table:
-    """One row a step, one column a frequency."""
-    columns = {f"k{k}": np.where(np.isfinite(v), v, np.nan) for k, v in enumerate(race[f"{what}_SK"].T, 1)}
+    """One row a step, one column a frequency that anything is known of."""
+    known = {f"k{k}": np.isfinite(v) for k, v in enumerate(race[f"{what}_SK"].T, 1)}
+    columns = {
+        name: np.where(seen, v, np.nan)
+        for (name, seen), v in zip(known.items(), race[f"{what}_SK"].T, strict=True)
+        if seen.any()
+    }
     return table(step=race["step_S"], **columns)
 
 
@@ -174,7 +180,7 @@ def _contour(top):
             color=alt.Color(
                 "fate:N",
                 scale=alt.Scale(domain=["winner", "loser"], range=[COLOURS["winner"], COLOURS["others"]]),
-                legend=alt.Legend(orient="top", title=None),
+                legend=alt.Legend(orient="bottom", title=None, symbolStrokeWidth=0, symbolOpacity=1),
             ),
             size=alt.condition(alt.datum.fate == "winner", alt.value(34), alt.value(18)),
             tooltip=[

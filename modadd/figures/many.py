@@ -7,11 +7,11 @@ import numpy as np
 
 from ..many import seeds
 from ..record import Record, thin_rows
-from .style import COLOURS, HEIGHT, long, step_axis, table, tips
+from .style import COLOURS, HEIGHT, HUE, SEVERAL, long, step_axis, table, tips
 
 # One run a hue where runs differ in kind; in the order of appearance.
-HUES = ("#8a8f98", "#e07b1f", "#2f7fc1", "#c2417c", "#12a17a", "#8a63c9", "#c99a00", "#7fb4de")
-MIDDLE = "#5b6ee1"
+HUES = (HUE["graphite"], *SEVERAL)
+MIDDLE = HUE["indigo"]
 POINTS = 240
 
 

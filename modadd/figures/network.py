@@ -11,7 +11,7 @@ import numpy as np
 from .. import fourier, lesson
 from ..record import Record
 from .export import INKS
-from .style import COLOURS
+from .style import COLOURS, Drawing
 
 NEURONS = 6
 WIDTH, HEIGHT = 440, 420
@@ -32,6 +32,7 @@ BLANK = Picture(
     f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"></svg>',
     "The place of a network that is to come.",
 )  # as large as a network, so that nothing moves when it comes
+EMPTY = Drawing({"mark": "point", "config": {"view": {"stroke": None}}}, {})  # of a chart: no axes, no marks
 
 
 def network(record: Record, x: int, y: int, step: int | None = None, theme: str = "light") -> Picture | None:

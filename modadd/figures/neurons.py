@@ -6,7 +6,7 @@ import numpy as np
 from ..fourier import mode_names
 from ..record import Frame
 from ..rows import SHOWN, round_robin
-from .style import COLOURS, HEIGHT, Drawing, drawing, heatmap, long, named, step_axis, table, tips
+from .style import COLOURS, HEIGHT, Drawing, drawing, heatmap, long, named, ring_scale, step_axis, table, tips
 
 __all__ = ["SHOWN", "phase_scatter", "race_magnitude", "race_misalignment", "round_robin", "spectra", "winner"]
 
@@ -36,12 +36,12 @@ def _phase_scatter(K, height, pick):
           "y": alt.Y("psi:Q", title="ψ (units of π)", **axis)}  # fmt: skip
     dots = (
         alt.Chart(named("dots"), name="dots")
-        .mark_circle(size=22, opacity=0.75)
+        .mark_circle(size=22, opacity=1)
         .encode(
             **at,
             color=alt.Color(
                 "frequency:Q",
-                scale=alt.Scale(scheme="rainbow", domain=[1, max(K, 2)]),
+                scale=ring_scale(1, K),
                 legend=alt.Legend(orient="top", title="frequency k", format="d", tickCount=4, gradientLength=140),
             ),
             tooltip=tips(neuron="neuron", frequency="frequency k", two_phi="2φ / π", psi="ψ / π"),

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..runs import P_MAX, P_MIN, PRESETS
-from .style import COLOURS, table
+from .style import COLOURS, HUE, table
 
 HUES = {
     "standard": "#3f8fd2", "grokking": "#d55e00", "quad_random": "#009e73",
-    "quad_single_freq": "#c565a0", "relu_single_freq": "#c98a00",
+    "quad_single_freq": "#c565a0", "relu_single_freq": HUE["ochre"],
 }  # fmt: skip
 RELU = tuple(name for name, settings in PRESETS.items() if settings["activation"] == "relu")
 SMALL, TALL = 215, 460
@@ -33,6 +33,11 @@ class Plot:
     least: int = P_MIN
     awaited: bool = False
     form: str = "~g"
+
+    @property
+    def written(self) -> str:
+        """The format of one of its values in a table."""
+        return ",.0f" if self.awaited else ".2%" if self.form.endswith("%") else ".4g"
 
 
 _flat = lambda value: lambda p: np.full(len(p), value)  # noqa: E731
@@ -63,8 +68,8 @@ PLOTS: dict[str, tuple[Plot, ...]] = {
     "One frequency a neuron": (
         Plot("ipr", "IPR, both layers", "IPR", "1: one frequency. Dashed: random weights, 2/(K + 1).",
              False, lambda p: 4 / (p + 1)),
-        Plot("ipr_in", "IPR, input layer", "IPR", "Same scale as on the left.", False, lambda p: 4 / (p + 1)),
-        Plot("ipr_out", "IPR, output layer", "IPR", "Same scale as on the left.", False, lambda p: 4 / (p + 1)),
+        Plot("ipr_in", "IPR, input layer", "IPR", "The scale of both layers together.", False, lambda p: 4 / (p + 1)),
+        Plot("ipr_out", "IPR, output layer", "IPR", "The scale of both layers together.", False, lambda p: 4 / (p + 1)),
     ),
     "Phases lock, magnitudes agree": (
         Plot("mean_abs_sin_D", "Misalignment", "mean |sin D|", "Dashed: random phases, 2/π.", False, _flat(2 / np.pi)),

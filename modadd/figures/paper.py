@@ -18,11 +18,12 @@ from ..record import Record
 from . import grokking
 from .neurons import SHOWN, round_robin, winner
 from .stages import SHADES
-from .style import COLOURS, DIVERGING, SEQUENTIAL
+from .style import COLOURS, DIVERGING, HUE, RING, SEQUENTIAL
 
 SMALL, PLAIN = 7, 8  # points
 DPI = 200  # of the PNG files; PDF and SVG are vectors
 SIGNED = LinearSegmentedColormap.from_list("signed", DIVERGING)
+AROUND = LinearSegmentedColormap.from_list("around", (*RING, RING[0]))
 AMOUNT = LinearSegmentedColormap.from_list("amount", SEQUENTIAL)
 
 
@@ -170,7 +171,7 @@ def phase_relationship(standard: Record) -> Figure:
     frame = standard.frames[-1]
     ax.plot([0, 2], [0, 2], "--", lw=1, color=COLOURS["others"])
     dots = ax.scatter(*((v % (2 * np.pi)) / np.pi for v in (2 * frame["phi"], frame["psi"])), s=6, alpha=0.8,
-                      c=frame["frequency"], cmap="hsv", vmin=1, vmax=standard.run.K + 1)  # fmt: skip
+                      c=frame["frequency"], cmap=AROUND, vmin=1, vmax=standard.run.K + 1)  # fmt: skip
     _bar(figure, ax, dots, "frequency k").ax.set_ylim(1, max(2, standard.run.K))
     ax.set_aspect("equal")
     _dress(ax, "2φ (units of π)", "ψ (units of π)", f"step {standard.step:,}")
@@ -214,7 +215,7 @@ def output_logits(standard: Record) -> Figure:
     p, y = standard.run.p, np.arange(standard.run.p)
     _heat(figure, ax, standard.frames[-1]["logits0"], "logit, mean over j removed")
     ghosts = [(v, j) for v in y for j in (0, 2 * v % p)]
-    for cells, colour, name in ((ghosts, "#12a17a", "ghosts j = 0, 2y"), ([*zip(y, y)], "black", "answer j = y")):  # noqa: B905
+    for cells, colour, name in ((ghosts, COLOURS["test"], "ghosts j = 0, 2y"), ([*zip(y, y)], "black", "answer j = y")):  # noqa: B905
         _outline(ax, cells, colour, min(1.2, 25 / p))
         ax.plot([], [], "s", mfc="none", mec=colour, ms=5, label=name)
     ax.legend(fontsize=SMALL, loc="upper right", bbox_to_anchor=(1, -0.12), ncols=2, frameon=False)
@@ -275,7 +276,7 @@ def grokk_avg_ipr(record: Record) -> Figure:
     figure, ax = _stages(record, width=4.6)
     _iprs(ax, record)
     right = ax.twinx()
-    right.plot(record.steps, record.history["norm"], "--", color="#555555", lw=1.2)
+    right.plot(record.steps, record.history["norm"], "--", color=HUE["graphite"], lw=1.2)
     right.set_ylim(0)
     right.margins(x=0)
     right.set_ylabel("parameter norm (dashed)", fontsize=PLAIN)

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ..simulation import POINTS
 from .flow import HUES, hue
-from .style import COLOURS, Drawing, drawing, in_time, long, named, table, tips
+from .style import COLOURS, Drawing, drawing, in_time, long, named, step_axis, table, tips
 from .weights import round_axes, unit_circle
 
 
@@ -41,7 +41,8 @@ def _curves(what, names):
     title = "phase (units of π)" if what == "phases" else "magnitude"
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=what == "magnitudes"),
               axis=alt.Axis(tickCount=5, format="~g"))  # fmt: skip
-    x = alt.X("step:Q", title="step of rate 1", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=6, format="~s"))
+    x = step_axis(False)
+    x["title"] = "step of rate 1"
     whole = alt.Chart(named("whole")).mark_line(strokeWidth=1.2, opacity=0.35).encode(x=x, y=y, color=hue(names))
     past = alt.Chart(named("past")).mark_line(strokeWidth=2.4)
     now = alt.Chart(named("now")).mark_rule(strokeDash=[4, 3], color=COLOURS["others"]).encode(x=x)

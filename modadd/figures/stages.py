@@ -3,9 +3,9 @@
 import altair as alt
 import numpy as np
 
-from .style import COLOURS, step_axis, table, tips
+from .style import COLOURS, HUE, step_axis, table, tips
 
-SHADES = ("#c99a00", "#12a17a", "#8a63c9")
+SHADES = (HUE["ochre"], HUE["green"], HUE["violet"])
 NUMERALS = ("I", "II", "III")
 
 

@@ -1,7 +1,7 @@
 """One meaning a colour, on every page; and the few pieces every chart is made of.
 
-The hues are apart for the common kinds of colour blindness and hold against a white and a dark
-ground alike.
+Those that are drawn together are apart for the common kinds of colour blindness and hold against a white and a
+dark ground alike; tests/test_colours.py measures both.
 """
 
 import base64
@@ -15,12 +15,25 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
+HUE = {
+    "blue": "#2f7fc1", "orange": "#e07b1f", "green": "#12a17a", "violet": "#7d48c8", "rose": "#b0266b",
+    "ochre": "#bfa24a", "pale": "#7fb4de", "brown": "#8a6426", "red": "#e02b2b", "grey": "#9aa3ad",
+    "indigo": "#5b6ee1", "graphite": "#8a8f98",
+}  # fmt: skip
+SEVERAL = tuple(HUE[name] for name in ("blue", "orange", "green", "violet", "rose", "ochre", "pale", "brown"))
+"""For things without a colour of their own, in the order in which they appear."""
 COLOURS = {
-    "train": "#2f7fc1", "test": "#e07b1f", "held out": "#12a17a", "mirrored": "#8a6426",
-    "common": "#2f7fc1", "rare": "#7fb4de",
-    "input": "#8a63c9", "output": "#c2417c", "winner": "#e02b2b", "others": "#9aa3ad",
+    "train": HUE["blue"], "test": HUE["orange"], "held out": HUE["green"], "mirrored": HUE["brown"],
+    "common": HUE["blue"], "rare": HUE["pale"],
+    "input": HUE["violet"], "output": HUE["rose"], "winner": HUE["red"], "others": HUE["grey"],
 }  # fmt: skip
 DIVERGING = ("#2166ac", "#8fb8d8", "#f2f2f2", "#e8a187", "#b2182b")
+# Once around: hue as in OKLab, and lighter from red to green, so that who cannot tell these sees light and dark;
+# equal steps look equal to all cones and to those who lack one.
+RING = (
+    "#743356", "#7e383a", "#894923", "#956b13", "#929b4a", "#80b77e",
+    "#63c5ae", "#47c3d3", "#3db1e8", "#528ae3", "#6653b0", "#6d397c",
+)  # fmt: skip
 SEQUENTIAL = ("#f4f1ea", "#f0c27a", "#e0803a", "#a83a4e", "#3d1d5c")
 HEIGHT = 230
 RECTANGLES = 2000  # above this many cells a heatmap is drawn as one image
@@ -41,7 +54,9 @@ class Drawing:
         return self.spec | {"datasets": self.tables}
 
     def at(self, step: int) -> "Drawing":
-        """The same at another step, or at the one it was made for if that comes before."""
+        """The same at another step, or at the one it was made for if that comes before; or as it is without any."""
+        if "now" not in self.tables:
+            return self
         last = self.tables["now"]["step"][0].as_py()
         return Drawing(self.spec, self.tables | {"now": table(step=[min(step, last)])})
 
@@ -135,6 +150,19 @@ def ramp(values: np.ndarray, colours: tuple[str, ...]) -> np.ndarray:
     return np.stack([np.interp(values, at, anchors[:, i]) for i in range(3)], -1).round().astype(np.uint8)
 
 
+def ring(turn) -> np.ndarray:
+    """The colour circle, once around as `turn` goes from 0 to 1, uint8 [..., 3]."""
+    return ramp(np.asarray(turn, float) % 1, (*RING, RING[0]))
+
+
+def ring_scale(first: int, count: int) -> alt.Scale:
+    """The colour circle over `count` whole numbers from `first` on; the last is as far from the first as from the
+    one before it."""
+    turns = ring(np.linspace(0, 1 - 1 / count, 4 * len(RING)))
+    range_ = ["#" + bytes(rgb.tolist()).hex() for rgb in turns]
+    return alt.Scale(domain=[first, first + max(count - 1, 1)], range=range_, interpolate="rgb")
+
+
 def png_uri(rgb: np.ndarray) -> str:
     from PIL import Image
 
@@ -143,12 +171,18 @@ def png_uri(rgb: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def image(rgb: np.ndarray, x_title: str, y_title: str, height: int) -> alt.Chart:
+def image(rgb: np.ndarray, x_title: str, y_title: str, height: int) -> Drawing:
     """A picture [rows, columns, 3] on axes that count its cells from 0, first row on top."""
     rows, columns = rgb.shape[:2]
+    shown = table(uri=np.array([png_uri(rgb)]), x=[0], x2=[columns], y=[0], y2=[rows])
+    names = {"x_title": x_title, "y_title": y_title, "height": height}
+    return drawing(_image, {"picture": shown}, rows=rows, columns=columns, **names)
+
+
+def _image(rows, columns, x_title, y_title, height):
     axis = {"axis": alt.Axis(grid=False, tickCount=6)}
     return (
-        alt.Chart(table(uri=np.array([png_uri(rgb)]), x=[0], x2=[columns], y=[0], y2=[rows]))
+        alt.Chart(named("picture"), height=height)
         .mark_image(smooth=False, aspect=False)
         .encode(
             url=alt.Url("uri:N"),
@@ -157,15 +191,15 @@ def image(rgb: np.ndarray, x_title: str, y_title: str, height: int) -> alt.Chart
             y=alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[rows, 0], nice=False), **axis),
             y2=alt.Y2("y2"),
         )
-        .properties(height=height)
     )
 
 
 def heatmap(
     matrix: np.ndarray, x_title: str, y_title: str, value: str, *, x_names=None, y_names=None, diverging: bool = True,
-    height: int = 330, cells: int = RECTANGLES,
+    height: int = 330, cells: int = RECTANGLES, top: float | None = None,
 ) -> Drawing:  # fmt: skip
-    """A table as colours, first row on top; blue below zero, red above, or dark for large.
+    """A table as colours, first row on top; blue below zero, red above, or dark for large.  The last colour is of
+    `top`, by default of the largest there is.
 
     Up to `cells` cells are rectangles, each with its value under the mouse; more are one image, which tells the
     largest cell of a row.  A click on a row selects its name `y`, under the name `row`.
@@ -174,7 +208,7 @@ def heatmap(
     x_names, y_names = (list(range(n)) if names is None else list(names)
                         for n, names in ((columns, x_names), (rows, y_names)))  # fmt: skip
     size = np.abs(np.nan_to_num(matrix))
-    top = float(size.max(initial=0.0)) or 1.0
+    top = top or float(size.max(initial=0.0)) or 1.0
     low, colours = (-top, DIVERGING) if diverging else (0.0, SEQUENTIAL)
     ends = table(value=[low, top])
     names = {"x_title": x_title, "y_title": y_title, "value": value, "colours": colours, "height": height}

@@ -18,7 +18,6 @@ from ..rows import step_of
 from ..runs import Run
 from ..transformer import task_measures
 from .style import SEQUENTIAL, table
-from .tasks import choose
 
 ACTIVATIONS = {
     "relu": lambda h: np.maximum(h, 0), "quad": lambda h: h * h, "identity": lambda h: h,
@@ -109,11 +108,11 @@ def _traces(surface_PP: np.ndarray):
 
 SCENE = {
     "xaxis": {"title": {"text": "x"}}, "yaxis": {"title": {"text": "y"}}, "zaxis": {"title": {"text": "activation"}},
-    "aspectratio": {"x": 1, "y": 1, "z": 0.55}, "camera": {"eye": {"x": 1.75, "y": -1.9, "z": 1.15}},
+    "aspectratio": {"x": 1, "y": 1, "z": 0.55}, "camera": {"eye": {"x": 1.65, "y": -1.8, "z": 1.08}},
 }  # fmt: skip
 
 
-def in_3d(surface_PP: np.ndarray, height: int = 460):
+def in_3d(surface_PP: np.ndarray, height: int = 370):
     """The surface to be turned with the mouse, a plotly Figure."""
     import plotly.graph_objects as go
 
@@ -121,7 +120,7 @@ def in_3d(surface_PP: np.ndarray, height: int = 460):
     return figure.update_layout(scene=SCENE, height=height, margin={"l": 0, "r": 0, "t": 0, "b": 0}, uirevision="same")
 
 
-def from_above(surface_PP: np.ndarray, height: int = 460):
+def from_above(surface_PP: np.ndarray, height: int = 370):
     """The same as a heatmap, x across and y up, a plotly Figure."""
     import plotly.graph_objects as go
 
@@ -155,7 +154,7 @@ def clearest(frame: Frame, run: Run, layer: int = 0, c: int = 0) -> int:
         along = task_measures.path(run, 0, c)
         seen = task_measures.read(run, task_measures.weights_of(frame), along)["neurons"][layer]
         moves = seen.var(0)
-        return int(next(iter(choose(np.where(moves >= np.median(moves), seen, 0), 1)), 0))
+        return int(next(iter(task_measures.purest(np.where(moves >= np.median(moves), seen, 0), 1)), 0))
     if "neuron_share" in frame:
         return int(frame["neuron_share"].argmax())
     power = fourier.amplitudes(fourier.dft(frame["theta"])) ** 2

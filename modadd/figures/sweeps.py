@@ -9,12 +9,12 @@ import numpy as np
 from ..many.sweep import CURVES, Criterion, Grid, Outcome
 from ..record import Record
 from . import sweep_tables
-from .style import COLOURS, HEIGHT, ramp, step_axis, table, tips
+from .style import COLOURS, HEIGHT, HUE, ramp, step_axis, table, tips
 
-HUES = ("#2f7fc1", "#8a63c9", "#c2417c", "#e07b1f")  # along these the groups are spread, in their order
+HUES = HUE["blue"], HUE["violet"], HUE["rose"], HUE["orange"]  # along these the groups are spread, in their order
 STATES = {
-    "grokked": "#12a17a", "ended without": "#c99a00", "training": "#2f7fc1", "waiting": "#7fb4de",
-    "interrupted": "#8a63c9", "failed": "#e02b2b", "not begun": "#9aa3ad",
+    "grokked": HUE["green"], "ended without": HUE["ochre"], "training": HUE["blue"], "waiting": HUE["pale"],
+    "interrupted": HUE["violet"], "failed": HUE["red"], "not begun": HUE["grey"],
 }  # fmt: skip
 INK = "#7a848f"  # words inside a chart, on a light and a dark ground
 FRAME = 110  # pixels for axis, titles and legend: a height is that of the whole picture

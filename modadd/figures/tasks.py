@@ -9,11 +9,26 @@ from ..runs import Run
 from ..transformer import task_measures as measures
 from ..transformer import tasks
 from .curves import POINTS
-from .style import COLOURS, SEQUENTIAL, colour, heatmap, image, long, step_axis, table, tips, with_step
+from .style import (
+    COLOURS,
+    SEQUENTIAL,
+    Drawing,
+    colour,
+    drawing,
+    heatmap,
+    image,
+    long,
+    named,
+    ring,
+    ring_scale,
+    step_axis,
+    table,
+    tips,
+    with_step,
+)
 from .weights import square
 
 RIGHT = "#d9dde2"  # a right answer is quiet
-PURE = 0.7  # columns at least so pure, of the purest, may be chosen for their phase
 
 
 def _rgb(colour: str) -> np.ndarray:
@@ -86,19 +101,22 @@ def by_map_table(frame: Frame, run: Run) -> pa.Table:
     )  # fmt: skip
 
 
-def by_map(frame: Frame, run: Run, height: int = 260) -> alt.LayerChart:
+def by_map(frame: Frame, run: Run, height: int = 260) -> Drawing:
     """Test accuracy against c; bars: what one constant answer would get."""
     rows = by_map_table(frame, run)
-    few = list(range(0, len(rows), max(1, len(rows) // 12)))
-    x = alt.X("c:O", title="c", axis=alt.Axis(values=few, labelAngle=0))
+    return drawing(_by_map, {"each": rows}, C=len(rows), height=height)
+
+
+def _by_map(C, height):
+    x = alt.X("c:O", title="c", axis=alt.Axis(values=list(range(0, C, max(1, C // 12))), labelAngle=0))
     percent = {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%")}
     bars = (
-        alt.Chart(rows)
+        alt.Chart(named("each"))
         .mark_bar(color=COLOURS["others"], opacity=0.5)
         .encode(x=x, y=alt.Y("best_constant:Q", title="test accuracy", **percent))
     )
     dots = (
-        alt.Chart(rows)
+        alt.Chart(named("each"))
         .mark_circle(size=48, opacity=1, color=COLOURS["test"])
         .encode(
             x=x, y=alt.Y("accuracy:Q", title="test accuracy", **percent),
@@ -109,15 +127,7 @@ def by_map(frame: Frame, run: Run, height: int = 260) -> alt.LayerChart:
             ],
         )
     )  # fmt: skip
-    return alt.layer(bars, dots).properties(height=height)
-
-
-def answers(frame: Frame, run: Run, c: int) -> np.ndarray | None:
-    """What the network answers for this c, [P, P]; None if the frame does not hold it."""
-    if "every_answer" in frame:
-        return frame["every_answer"][c]
-    place = np.flatnonzero(measures.shown_maps(run) == c)
-    return frame["answers"][place[0]] if len(place) and "answers" in frame else None
+    return alt.layer(bars, dots, height=height)
 
 
 def map_table(answer_PP: np.ndarray, run: Run, c: int) -> pa.Table:
@@ -135,21 +145,14 @@ def error_colours(answer_PP: np.ndarray, run: Run, c: int) -> np.ndarray:
     return np.stack([_rgb(RIGHT), _rgb(COLOURS["test"]), _rgb(COLOURS["train"])])[np.where(wrong, 1 + train, 0)]
 
 
-def errors(answer_PP: np.ndarray, run: Run, c: int, height: int = 270) -> alt.Chart:
+def errors(answer_PP: np.ndarray, run: Run, c: int, height: int = 270) -> Drawing:
     """Where the answers are wrong, in `error_colours`."""
     return image(error_colours(answer_PP, run, c), "b", "a", height)
 
 
-def answer_map(answer_PP: np.ndarray, p: int, height: int = 270) -> alt.Chart:
+def answer_map(answer_PP: np.ndarray, p: int, height: int = 270) -> Drawing:
     """A table of answers as hues: once around the colour circle from 0 to p - 1."""
-    return image(hues(answer_PP / p), "b", "a", height)
-
-
-def hues(turn) -> np.ndarray:
-    """The colour circle, once around as `turn` goes from 0 to 1, uint8 [..., 3]."""
-    # The cyclic "sinebow" of d3: no answer is brighter than another, and p - 1 meets 0.
-    angle = np.pi * (0.5 - np.asarray(turn, float))
-    return (255 * np.stack([np.sin(angle + k * np.pi / 3) ** 2 for k in range(3)], -1)).round().astype(np.uint8)
+    return image(ring(answer_PP / p), "b", "a", height)
 
 
 # The embedding
@@ -188,23 +191,6 @@ def similarity_table(embed_PD: np.ndarray) -> pa.Table:
     values = measures.similarity(embed_PD)
     i, j = np.divmod(np.arange(values.size), len(values))
     return table(residue=i, other=j, similarity=values.ravel())
-
-
-def choose(curve_PM: np.ndarray, count: int, k: int | None = None) -> np.ndarray:
-    """The `count` purest columns; with a frequency k, of its purest the ones whose phases lie well apart, so
-    that pairs of them open into rings."""
-    wave = measures.waves(curve_PM)
-    fit = np.where(wave["frequency"] == (k or wave["frequency"]), wave["purity"], 0)
-    order = np.argsort(-fit, kind="stable")
-    order = order[fit[order] > 0]
-    if k is None or not len(order):
-        return order[:count]
-    left = [m for m in order if fit[m] > PURE * fit[order[0]]]
-    chosen = [left.pop(0)]
-    while left and len(chosen) < count:
-        apart = [np.abs(np.sin(wave["phase"][m] - wave["phase"][chosen])).min() for m in left]
-        chosen.append(left.pop(int(np.argmax(apart))))
-    return np.array(chosen)
 
 
 def curves_table(curve_PM: np.ndarray, chosen: np.ndarray) -> pa.Table:
@@ -258,7 +244,7 @@ def pair(x: np.ndarray, y: np.ndarray, k: int, titles: tuple[str, str], height: 
             for name, channel, title, scale in zip("xy", (alt.X, alt.Y), titles, scales, strict=True)}  # fmt: skip
     web = alt.Chart(closed).mark_line(strokeWidth=0.8, color=COLOURS["others"])
     turn = alt.Color(
-        "turn:Q", scale=alt.Scale(scheme="sinebow", domain=[0, len(x)]),
+        "turn:Q", scale=ring_scale(0, len(x)),
         legend=alt.Legend(orient="top", title=f"{k}·a mod {len(x)}", format="d", tickCount=3, gradientLength=90),
     )  # fmt: skip
     dots = alt.Chart(rows).mark_circle(size=40, opacity=1)

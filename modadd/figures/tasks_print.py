@@ -17,7 +17,7 @@ from ..transformer import task_measures as measures
 from ..transformer import tasks
 from . import tasks as charts
 from .paper import AMOUNT, SIGNED, SMALL, _dress, _figure, _heat
-from .style import COLOURS
+from .style import COLOURS, ring
 
 TRACES = 4  # neurons or dimensions of a gallery
 
@@ -51,7 +51,7 @@ def training(record: Record) -> Figure:
 
 def error_map(record: Record, c: int) -> Figure:
     """Wrong answers at one c: orange on test examples, blue on trained ones."""
-    answer_PP = charts.answers(_frame(record, "answers"), record.run, c)
+    answer_PP = measures.answers_at(_frame(record, "answers"), record.run, c)
     if answer_PP is None:
         raise ValueError(f"the record {record.run.id} keeps no answers for c = {c}: train the run here to its end")
     figure, ax = _figure(width=3.6, height=3.4)
@@ -63,11 +63,11 @@ def error_map(record: Record, c: int) -> Figure:
 
 def tables(record: Record, c: int) -> Figure:
     """The right answers and the network's, as hues."""
-    answer_PP = charts.answers(_frame(record, "answers"), record.run, c)
+    answer_PP = measures.answers_at(_frame(record, "answers"), record.run, c)
     figure, axes = _figure(1, 2, width=3.4, height=3.2)
     pictures = {"right": tasks.truth(record.run)[c], "network": answer_PP}
     for ax, (name, table_PP) in zip(axes, pictures.items(), strict=True):
-        ax.imshow(charts.hues(table_PP / record.run.p), interpolation="nearest")
+        ax.imshow(ring(table_PP / record.run.p), interpolation="nearest")
         _dress(ax, "b", "a", name + f", c = {c}" * (tasks.maps(record.run) > 1))
     return figure
 
@@ -99,14 +99,14 @@ def _ring(ax, x, y, k: int, x_title: str, y_title: str):
     order = np.argsort(k * np.arange(len(x)) % len(x))
     closed = np.append(order, order[0])
     ax.plot(x[closed], y[closed], lw=0.6, color=COLOURS["others"])
-    ax.scatter(x, y, c=charts.hues(k * np.arange(len(x)) % len(x) / len(x)) / 255, s=9, zorder=2)
+    ax.scatter(x, y, c=ring(k * np.arange(len(x)) % len(x) / len(x)) / 255, s=9, zorder=2)
     ax.set_aspect("equal", "datalim")
     _dress(ax, x_title, y_title, f"hue: {k}·a mod {len(x)}")
 
 
 def _gallery(curves_PM, what: str, x_title: str, traces: bool, pairs: bool) -> Figure:
     ranked = measures.common_frequencies(curves_PM)
-    chosen = charts.choose(curves_PM, TRACES, ranked[0] if ranked else None).tolist()
+    chosen = measures.purest(curves_PM, TRACES, ranked[0] if ranked else None).tolist()
     if len(chosen) < 2:
         raise ValueError(f"no two {what}s of this record move with their input: train the run here to its end")
     z, wave = measures.z_scored(curves_PM), measures.waves(curves_PM)

@@ -14,13 +14,16 @@ from .curves import POINTS
 from .stages import shaded
 from .style import (
     COLOURS,
+    HUE,
     SEQUENTIAL,
+    SEVERAL,
     Drawing,
     colour,
     heatmap,
     long,
     png_uri,
     ramp,
+    ring_scale,
     step_axis,
     table,
     tips,
@@ -29,16 +32,15 @@ from .style import (
 from .weights import square
 
 LOSSES = {
-    "train": COLOURS["train"], "test": COLOURS["test"], "restricted, test": "#12a17a", "excluded, train": "#8a63c9",
-    "cosines alone": "#c99a00",
+    "train": COLOURS["train"], "test": COLOURS["test"], "restricted, test": HUE["green"],
+    "excluded, train": HUE["violet"], "cosines alone": HUE["ochre"],
 }  # fmt: skip
-SHARES = {"Gini, embedding": "#8a63c9", "Gini, neurons to logits": "#c2417c", "logits explained": "#12a17a",
-          "neurons of one frequency": "#2f7fc1"}  # fmt: skip
+SHARES = {"Gini, embedding": COLOURS["input"], "Gini, neurons to logits": COLOURS["output"],
+          "logits explained": HUE["green"], "neurons of one frequency": HUE["blue"]}  # fmt: skip
 LAYERS = {
     "embed_norms": ("W_E, the embedding", COLOURS["input"]),
     "map_norms": ("W_L, neurons to logits", COLOURS["output"]),
 }
-HUES = ("#2f7fc1", "#e07b1f", "#12a17a", "#c2417c", "#8a63c9", "#c99a00", "#5b6ee1", "#9b5b3a")
 TALL = 290
 DECADES = 3  # of the logits in Fourier space that are told apart
 
@@ -107,7 +109,7 @@ def excluded_table(found, keys_K, together: tuple[np.ndarray, np.ndarray] | None
 
 def excluded(found, keys_K, spans, step=None, log_steps=False, together=None) -> alt.LayerChart:
     """Curves of `excluded_table` on a log axis."""
-    hues = {f"without k = {k + 1}": HUES[i % len(HUES)] for i, k in enumerate(np.flatnonzero(keys_K))}
+    hues = {f"without k = {k + 1}": SEVERAL[i % len(SEVERAL)] for i, k in enumerate(np.flatnonzero(keys_K))}
     hues |= {} if together is None else {"without all": COLOURS["winner"]}
     return _lines(excluded_table(found, keys_K, together), _log_loss(), _colours(hues), spans, step, log_steps)
 
@@ -133,7 +135,7 @@ def squared_weights(record: Record, spans, step=None, log_steps=False) -> alt.La
     """Sum of all squared weights: what weight decay shrinks."""
     y = alt.Y("value:Q", title="sum of squares", scale=alt.Scale(zero=True))
     rows = squared_weights_table(record)
-    return _lines(rows, y, _colours({"squared weights": "#8a8f98"}), spans, step, log_steps)
+    return _lines(rows, y, _colours({"squared weights": HUE["graphite"]}), spans, step, log_steps)
 
 
 def spectrum_table(norms_P: np.ndarray, keys_K: np.ndarray) -> pa.Table:
@@ -194,7 +196,7 @@ def circle(points_P2: np.ndarray, k: int, height: int = 330) -> alt.LayerChart:
             y=y,
             color=alt.Color(
                 "turn:Q",
-                scale=alt.Scale(scheme="sinebow", domain=[0, len(rows)]),
+                scale=ring_scale(0, len(rows)),
                 legend=alt.Legend(orient="top", title="k·a mod p", format="d", tickCount=4, gradientLength=120),
             ),
             tooltip=tips(a="residue a", turn="k·a mod p"),
@@ -231,7 +233,7 @@ def maps_table(maps_XPP: np.ndarray, names: list[str]) -> pa.Table:
 
 def pairs(probability_PP: np.ndarray, height: int = 330) -> Drawing:
     """Probability of the right answer to every ordered pair, a down and b across."""
-    return heatmap(probability_PP, "b", "a", "probability", diverging=False, height=height, cells=0)
+    return heatmap(probability_PP, "b", "a", "probability", diverging=False, height=height, cells=0, top=1.0)
 
 
 def strongest(lengths_PP: np.ndarray, count: int = 12) -> list[tuple[str, str, float]]:

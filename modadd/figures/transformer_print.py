@@ -13,7 +13,7 @@ from ..record import Record
 from ..transformer import measures, phases
 from .paper import AMOUNT, PLAIN, SMALL, _dress, _figure, _heat
 from .stages import SHADES
-from .style import COLOURS
+from .style import COLOURS, HUE
 from .transformer import DECADES, LAYERS, LOSSES, decades, mode_ticks
 
 
@@ -54,7 +54,7 @@ def training_curves(record: Record) -> Figure:
         if np.isfinite(found[name]).any():
             loss.plot(found["step"], found[name], color=LOSSES[label], lw=1.2, label=label)
     loss.set_yscale("log")
-    weights.plot(*record.series("squared_weights"), color="#555555", lw=1.2, label="all weights")
+    weights.plot(*record.series("squared_weights"), color=HUE["graphite"], lw=1.2, label="all weights")
     weights.set_ylim(0)
     _dress(accuracy, "training step", "accuracy", f"p = {record.run.p}", legend=True)
     _dress(loss, "training step", "loss (nats)", _named(keys), legend=True)

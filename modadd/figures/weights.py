@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from .. import fourier
 from ..rows import LAYERS
-from .style import COLOURS, DIVERGING, Drawing, drawing, few, heatmap, named, table, tips
+from .style import COLOURS, DIVERGING, Drawing, drawing, few, heatmap, named, ring_scale, table, tips
 
 CELLS = 300  # above this many, coefficients are drawn as one image, which plays faster
 ASPECT = 1.45  # half the side of the square that holds a ring of radius 1
@@ -135,7 +135,7 @@ def _circle(p, layer, height):
         size=alt.Size("size:Q", scale=alt.Scale(range=[15, 190], zero=True), legend=None),
         color=alt.Color(
             "turn:Q",
-            scale=alt.Scale(scheme="sinebow", domain=[0, p]),
+            scale=ring_scale(0, p),
             legend=alt.Legend(orient="top", title="k·j mod p", format="d", tickCount=4, gradientLength=120),
         ),
         tooltip=tips(j="residue j", turn="k·j mod p", weight=f"{layer} weight"),
