@@ -180,7 +180,8 @@ def restrict():
     if "controls" in hide:
         hidden += [f"st{name}" for name in WIDGETS]
     if hidden:
-        chosen = [f"[data-testid={name}]" for name in hidden] + [".player-line"] * ("controls" in hide)
+        chosen = [f"[data-testid={name}]" for name in hidden]
+        chosen += [":has(> [class*=st-key-player-bar])"] * ("controls" in hide)
         st.html(f"<style>{', '.join(chosen)} {{display: none !important}}</style>")
 
 

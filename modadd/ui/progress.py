@@ -101,6 +101,6 @@ def stage_line(record: Record):
         right = "are not right yet" if end is None else f"are right from step {end:,} on"
         st.markdown(
             f"Train accuracy {number(now['train_accuracy'], '.1%')} and loss {number(now['train_loss'])} "
-            f"after {record.step:,} steps; 95 % of the sums {right}."
+            f"after {record.step:,} steps; 95\u00a0% of the sums {right}."
         )
     st.caption(provenance(record))
