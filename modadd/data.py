@@ -64,6 +64,13 @@ def kinds(run: Run) -> np.ndarray:
     return np.where(train, both, none).astype(np.int8)
 
 
+def mirrored_share(run: Run) -> float | None:
+    """Share of the test pairs whose mirror image is trained; None without test pairs."""
+    kind = kinds(run)
+    test = int((kind >= MIRRORED).sum())
+    return int((kind == MIRRORED).sum()) / test if test else None
+
+
 GROUPS = ("train", "test", "held_out", "common", "rare")
 
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from modadd import forces, measures, ui
+from modadd import data, forces, measures, ui
 from modadd.figures import grokking
 from modadd.runs import P_GROK, WARMUP
 
@@ -13,7 +13,7 @@ if "run" not in st.query_params and p < P_GROK:
     st.stop()
 record = ui.choose_run(p, ["grokking"])
 run = record.run
-share = grokking.mirrored_share(run)
+share = data.mirrored_share(run)
 if share is None:
     st.info(f"The run {run.id} trains on every pair, so that nothing is left to generalise to: open another one.")
     st.stop()

@@ -69,14 +69,6 @@ def test_leaving_the_page_and_coming_back_finds_the_run(server, tab):
     tab.get_by_role("button", name="Resume").wait_for()
 
 
-def slowness() -> float:
-    """How much longer than its processor time work takes here and now: 1 on a quiet machine."""
-    wall, busy = time.perf_counter(), time.process_time()
-    while time.process_time() - busy < 0.2:
-        pass
-    return max(1.0, (time.perf_counter() - wall) / (time.process_time() - busy))
-
-
 def test_overview_of_23_is_drawn_within_three_seconds(server, browser):
     def visit() -> float:
         tab = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
@@ -88,7 +80,7 @@ def test_overview_of_23_is_drawn_within_three_seconds(server, browser):
         return seconds
 
     visit()  # the first visit of all loads the atlas and the libraries
-    assert any(visit() < 3 * slowness() for _ in range(3))
+    assert any(visit() < 3 for _ in range(3))
 
 
 PICTURE = """key => {
@@ -152,7 +144,7 @@ def test_playing_moves_the_step_and_every_chart(server, tab, page, charts):
         tab.wait_for_function(f"([key, was]) => !['', was].includes(({PICTURE})(key))", arg=[key, was])
     frames = len(ui_steps("standard"))
     # A slow machine leaves some out; at the server's pace, twice a second, there were no more than a seventh.
-    assert frames / 6 < tab.evaluate("window.pictures.size") <= 2 * frames
+    assert frames / 4 < tab.evaluate("window.pictures.size") <= 2 * frames
 
 
 def test_keys_play_and_step_unless_one_writes(server, tab):

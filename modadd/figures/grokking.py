@@ -54,13 +54,6 @@ def nearest(record: Record, step: int | None, holding: str | None = None) -> int
     return None if step is None or not there else min(there, key=lambda s: abs(s - step))
 
 
-def mirrored_share(run: Run) -> float | None:
-    """Share of the test pairs whose mirror image is trained; None without test pairs."""
-    kind = data.kinds(run)
-    test = int((kind >= data.MIRRORED).sum())
-    return int((kind == data.MIRRORED).sum()) / test if test else None
-
-
 def at_step(record: Record, step: int) -> dict:
     """The kept row at or before `step`: its step, and the accuracy of each group or None."""
     row = max(0, int(np.searchsorted(record.steps, step, "right")) - 1)

@@ -123,13 +123,9 @@ def _earlier(decay: float, group: list[Outcome], than: float, other: list[Outcom
 
 
 def mirrored_share(run: Run) -> float | None:
-    """Share of the test pairs whose mirror image is trained, which the MLP answers without generalising; None
-    without test pairs or for a network that tells (x, y) from (y, x)."""
-    if run.model != "mlp":
-        return None
-    kind = data.kinds(run)
-    test = int((kind >= data.MIRRORED).sum())
-    return int((kind == data.MIRRORED).sum()) / test if test else None
+    """Share of the test pairs that the MLP answers without generalising; None without test pairs or for a network
+    that tells (x, y) from (y, x)."""
+    return data.mirrored_share(run) if run.model == "mlp" else None
 
 
 def caution(results: list[Outcome], criterion: Criterion) -> str:

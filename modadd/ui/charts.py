@@ -127,12 +127,6 @@ def _take_home(spec: dict, key: str, file: str, rows):
     }
     for kind, (label, mime, make) in files.items():
         st.download_button(
-            label,
-            make,
-            f"{of}-{file}.{kind}",
-            mime,
-            key=f"{kind}-{key}",
-            on_click="ignore",
-            type="tertiary",
+            label, make, f"{of}-{file}.{kind}", mime, key=f"{kind}-{key}", on_click="ignore", type="tertiary",
             width="stretch",
-        )
+        )  # fmt: skip

@@ -13,7 +13,7 @@ from ..record import Record
 from . import links, reels
 
 SPEEDS = (1, 2, 4, 8, 15, 30)  # frames a second
-FILM_SECONDS = 12  # a film lasts no longer, unless one asks for it
+FILM_SECONDS = 12  # a film lasts no longer by default, if the fastest speed allows that
 SCRIPT = Path(__file__).with_name("player.js").read_text(encoding="utf-8")
 HINT = "Keys: Space plays and pauses, ← and → step, Home and End jump."
 # Where there is room, the player stays in view while the page below it is read.
@@ -131,8 +131,11 @@ def _moment(key: str, moments: list[int], title: str, turns: dict, playable: boo
         _go(key, "Forward", moments, 1, still or at == len(moments) - 1, icon="skip_next")
         for name, turn in {"Start": moments[0], **turns, "End": moments[-1]}.items():
             near = None if turn is None else _nearest(moments, turn)
-            label = name if near == turn is not None else f"{name}: {'not reached' if turn is None else f'{turn:,}'}"
-            told = None if near == turn else f"The nearest frame is of {near:,}."
+            label = told = None
+            if turn is None:
+                label = f"{name}: not reached"
+            elif near != turn:
+                label, told = f"{name}: {turn:,}", f"The nearest frame is of {near:,}."
             _go(key, name, [near], 0, still or near is None, label, told=told)
         if playable:
             st.selectbox(
@@ -155,7 +158,7 @@ def _nearest(moments: list[int], moment: int) -> int:
     return min(moments, key=lambda other: abs(other - moment))
 
 
-def _go(key: str, name: str, moments: list[int], by: int, disabled: bool, label="", icon=None, told=None):
+def _go(key: str, name: str, moments: list[int], by: int, disabled: bool, label=None, icon=None, told=None):
     """A button that goes so many moments on from the one in view; or to the only one."""
 
     def go():
