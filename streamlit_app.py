@@ -118,7 +118,7 @@ def first_minute(record):
     charts = record and {
         "Accuracy": (curves.accuracies(record).properties(height=TALL), "Accuracy on all sums by training step"),
         "Sparsity": (curves.iprs(record).properties(height=TALL), "Inverse participation ratio of both layers by step"),
-        "Phases": (neurons.phase_scatter(record.frame(), SMALL.K, height=TALL), "ψ against 2φ, a dot a neuron"),
+        "Phases": (neurons.phase_scatter(record.at().frame, SMALL.K, height=TALL), "ψ against 2φ, a dot a neuron"),
     }
     titles = {"Accuracy": "Right answers", "Sparsity": "One frequency a neuron", "Phases": "ψ meets 2φ, a dot a neuron"}
     for (name, title), column in zip(titles.items(), st.columns(3), strict=True):

@@ -104,17 +104,17 @@ def spectrum(record: Record, step: int | None, layer: str) -> tuple[np.ndarray, 
     logits (arXiv:2301.05217, sec. 4); of a pre-ln over W_E alone.
     """
     if record.run.model == "mlp":
-        if (found := rows.frame_for(record, step)) is None:
+        if (found := rows.showing(record, step)) is None:
             return None
-        frame, at = found
+        at, frame = found
         held = len(frame["theta"]) if "theta" in frame else len(frame["theta_hat"])
         power_K = (fourier.amplitudes(rows.coefficients(frame, np.arange(held))[layer]) ** 2).sum(0)
     else:
         name = {"input": "embed_norms", "output": "map_norms"}[layer] if record.run.model == "transformer" else (
             "embed_power" if layer == "input" else "")  # fmt: skip
-        if (frame := record.frame(step, holding=name)) is None:
+        if (found := record.at(step, name, "nearest")) is None:
             return None
-        at = rows.step_of(record, frame)
+        at, frame = found
         power_K = frame[name] if name == "embed_power" else fourier.amplitudes(frame[name].astype(float)) ** 2
     total = power_K.sum()
     return (power_K / total if total > 0 else power_K), at
@@ -123,8 +123,7 @@ def spectrum(record: Record, step: int | None, layer: str) -> tuple[np.ndarray, 
 def probability(record: Record, step: int | None) -> tuple[np.ndarray, int] | None:
     """The probability of the right answer to every pair, [P, P], and the step of the frame; None where it is not
     held."""
-    frame = record.frame(step, holding="probability")
-    if frame is None:
+    if (found := record.at(step, "probability", "nearest")) is None:
         return None
-    table = frame["probability"]
-    return (data.grid(table, record.run.p) if table.ndim == 1 else table), rows.step_of(record, frame)
+    table = found.frame["probability"]
+    return (data.grid(table, record.run.p) if table.ndim == 1 else table), found.step

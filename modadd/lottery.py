@@ -231,8 +231,8 @@ WHOLE, MOMENTS, LEADER = "whole", "moments", "leader"
 def race(record: Record, neuron: int) -> tuple[dict[str, np.ndarray], str] | None:
     """The race inside a neuron and how much of it the record saw: all K frequencies at many frames (WHOLE) or at
     fewer than 8 (MOMENTS), or only the frequency in the lead (LEADER); None if it knows nothing of this neuron."""
-    spectra = record.frame(holding="theta_hat")
-    if neuron < len(spectra["theta_hat"] if spectra else ()) or len(record.series("theta")[0]) > 1:
+    spectra = record.at(holding="theta_hat")
+    if neuron < len(spectra.frame["theta_hat"] if spectra else ()) or len(record.series("theta")[0]) > 1:
         seen = record.race(neuron)
         return seen and (seen, WHOLE if len(seen["step_S"]) >= 8 else MOMENTS)
     seen = leader_race(record, neuron)

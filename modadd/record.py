@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ PROVENANCE = {"steps": int, "seconds": int | float, "device": str, "torch": str,
 STOPS = (None, "stopped", "epochs", "plateau", "diverged")
 TABLE_NEURONS = 2048  # neurons whose cosine is kept in every frame
 SPECTRUM_NEURONS = 64  # neurons whose whole spectrum is kept in every frame
+NEAR = 0.25  # a frame stands for a named moment if it is no further from it than this share of its step
 WEIGHT_BYTES = 48 << 20  # budget for the weights of all frames of a run
 
 Frame = dict[str, np.ndarray]
@@ -31,6 +33,15 @@ Arrays: counts_K; frequency, alpha, phi, beta, psi of the first TABLE_NEURONS ne
 xi_hat, DFT rows of the first SPECTRUM_NEURONS; logits0 [P, P] of the pairs (0, y); correct and
 probability (of the right answer) of each unordered pair; theta and xi, [M, P], where they fit.
 A transformer has what `transformer.measures` takes, and its weights as weights/NAME."""
+
+Rule = Literal["before", "nearest", "near", "exact"]
+
+
+class Moment(NamedTuple):
+    """A frame and the step that it is of."""
+
+    step: int
+    frame: Frame
 
 
 # Of every pair: few frames of a small record can afford them.
@@ -154,14 +165,21 @@ class Record:
         """Updates made."""
         return self.provenance["steps"]
 
-    def frame(self, step: int | None = None, holding: str | None = None) -> Frame | None:
-        """The last frame at or before `step` (the last of all for None), among those that hold the
-        array `holding`; the first of them if all are later; None if none holds it."""
+    def at(self, step: int | None = None, holding: str | None = None, rule: Rule = "before") -> Moment | None:
+        """The frame that stands for `step`, and the step it really is of, among those that hold the array `holding`.
+
+        `rule` says which one: the last at or "before" the step; the "nearest"; the nearest if it is "near", within
+        the share NEAR of the step; the one of "exact"ly this step.  Without a step: the last.  None if there is none.
+        """
         there = [i for i, frame in enumerate(self.frames) if holding is None or holding in frame]
+        if step is not None and rule == "before":
+            there = [i for i in there if self.frame_steps[i] <= step]
         if not there:
             return None
-        before = [i for i in there if step is None or self.frame_steps[i] <= step]
-        return self.frames[before[-1] if before else there[0]]
+        goal = self.frame_steps[there[-1]] if step is None else step
+        i = min(there, key=lambda i: abs(self.frame_steps[i] - goal))
+        most = {"near": NEAR * goal, "exact": 0}.get(rule, np.inf)
+        return Moment(self.frame_steps[i], self.frames[i]) if abs(self.frame_steps[i] - goal) <= most else None
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps [S], values [S, ...]) of a frame array over the frames that hold it."""
@@ -171,8 +189,8 @@ class Record:
     def race(self, neuron: int) -> dict[str, np.ndarray] | None:
         """All K frequencies of one neuron over training: step_S, alpha_SK, beta_SK, D_SK; or None
         if neither its spectrum nor its weights are held."""
-        spectrum = self.frame(holding="theta_hat")
-        if spectrum is not None and neuron < len(spectrum["theta_hat"]):
+        spectrum = self.at(holding="theta_hat")
+        if spectrum is not None and neuron < len(spectrum.frame["theta_hat"]):
             step_S, theta_hat = self.series("theta_hat")
             theta_hat, xi_hat = theta_hat[:, neuron], self.series("xi_hat")[1][:, neuron]
         else:

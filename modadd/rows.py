@@ -5,22 +5,11 @@ import re
 import numpy as np
 
 from . import fourier
-from .record import Frame, Record
+from .record import Frame, Moment, Record
 
 LAYERS = ("input", "output")
 SORTS = ("frequency", "magnitude", "IPR", "neuron")
 SHOWN = 20
-
-
-def held(record: Record, step: int | None) -> tuple[Frame, int] | None:
-    """The frame with weights nearest to `step` and the step it was taken at; None if none has weights."""
-    frame = record.frame(step, holding="theta")
-    return None if frame is None else (frame, step_of(record, frame))
-
-
-def step_of(record: Record, frame: Frame) -> int:
-    """The step at which a frame of this record was taken."""
-    return next(at for at, other in zip(record.frame_steps, record.frames, strict=True) if other is frame)
 
 
 def parse(text: str, most: int = 60) -> list[int] | None:
@@ -32,15 +21,14 @@ def parse(text: str, most: int = 60) -> list[int] | None:
     return [m for first, final in ends for m in range(first, min(final, first + most) + 1)][:most] or None
 
 
-def frame_for(record: Record, step: int | None, wanted: list[int] | None = None) -> tuple[Frame, int] | None:
-    """The frame that shows these neurons in full, and its step: the one in view if it can, else one with weights.
+def showing(record: Record, step: int | None, wanted: list[int] | None = None) -> Moment | None:
+    """The nearest moment that shows these neurons in full, of those with spectra if these can, else with weights.
     None if this record holds neither spectra nor weights."""
-    frame = record.frame(step, holding="theta_hat") or record.frame(step, holding="theta")
-    if frame is None:
-        return None
-    if wanted and "theta" not in frame and max(wanted) >= len(frame["theta_hat"]):
-        return held(record, step) or (frame, step_of(record, frame))
-    return frame, step_of(record, frame)
+    spectra, weights = (record.at(step, name, "nearest") for name in ("theta_hat", "theta"))
+    if spectra is None:
+        return weights
+    beyond = wanted and "theta" not in spectra.frame and max(wanted) >= len(spectra.frame["theta_hat"])
+    return weights if beyond and weights else spectra
 
 
 def round_robin(frequency_M: np.ndarray, held: int, count: int = SHOWN) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import data, ideal, rows, surgery
+from . import data, ideal, surgery
 from .record import Frame, Record
 from .runs import Run
 
@@ -40,9 +40,8 @@ class Moment(NamedTuple):
 
 def moment(record: Record, step: int) -> Moment:
     """What can be asked of a record with votes at this step."""
-    frame, held = record.frame(step, holding="logits0"), rows.held(record, step)
-    seen = rows.step_of(record, frame)
-    net, at = (surgery.network(held[0], record.run), held[1]) if held else (None, seen)
+    (seen, frame), held = record.at(step, "logits0", "nearest"), record.at(step, "theta", "nearest")
+    net, at = (surgery.network(held.frame, record.run), held.step) if held else (None, seen)
     return Moment(record.run, frame, seen, net, at)
 
 

@@ -89,10 +89,10 @@ def grids(step: int):
 
     def kept(at: int) -> int:
         """A small record keeps probabilities in some frames only."""
-        return grokking.nearest(record, at, "probability")
+        return record.at(at, "probability", "nearest").step
 
     def frame(at: int):
-        return record.frame(kept(at), "probability")
+        return record.at(at, "probability", "nearest").frame
 
     cells = lambda: grokking.cells(frame(step), run)  # noqa: E731
     left, right = st.columns(2)
@@ -120,11 +120,11 @@ def pairs():
     ui.show("Accuracy by kind of pair", "Common, rare and held-out pairs: who leads?",
             over_time["order"].at, "grokking-order", history, "Accuracy of each kind of pair by step")  # fmt: skip
     until = record.step if end1 is None else end1
-    moments = dict.fromkeys(grokking.nearest(record, goal) for goal in (0, until // 2, until))
+    moments = dict.fromkeys(record.at(goal, "correct", "nearest").step for goal in (0, until // 2, until))
     for column, at in zip(st.columns(4), (None, *moments), strict=False):
         with column:
             caption = "The pairs, in the colours above" if at is None else f"Answers at step {at:,}"
-            ui.draw(grokking.panel(None if at is None else record.frame(at), run), f"grokking-panel-{at}", caption)
+            ui.draw(grokking.panel(None if at is None else record.at(at).frame, run), f"grokking-panel-{at}", caption)
             st.caption(caption)
 
 
@@ -138,13 +138,12 @@ def spectra():
     )
     for layer, name in (("input", "ipr_in"), ("output", "ipr_out")):
         for column, (title, goal) in zip(st.columns(3), list(goals.items())[:3], strict=True):
-            at = grokking.nearest(record, goal, "theta_hat")
             with column:
-                if at is None:
-                    st.info(f"{title}: not reached.")
+                if goal is None or (seen := record.at(goal, "theta_hat", "near")) is None:
+                    st.info(f"{title}: " + ("not reached." if goal is None else f"no spectra kept near step {goal:,}."))
                     continue
-                caption = f"{title}, {layer} layer: frame {at:,}, mean IPR {record.frame(at)[name]:.2f}"
-                ui.draw(grokking.spectra(record, at, layer), f"grokking-dft-{layer}-{title}", caption)
+                caption = f"{title}, {layer} layer: step {seen.step:,}, mean IPR {seen.frame[name]:.2f}"
+                ui.draw(grokking.spectra(record, seen.frame, layer), f"grokking-dft-{layer}-{title}", caption)
                 st.caption(caption)
 
 

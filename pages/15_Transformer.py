@@ -5,7 +5,6 @@ import streamlit as st
 
 from modadd import Run, ui
 from modadd.figures import transformer as draw
-from modadd.rows import step_of
 from modadd.runs import P_GROK, preset
 from modadd.transformer import measures, phases
 
@@ -133,8 +132,7 @@ st.subheader("Which frequencies does it use?")
 keys_K = key_frequencies(record)
 named = ", ".join(str(k) for k in np.flatnonzero(keys_K) + 1) or "none: none stands out"
 step = record.frame_steps[-1] if live else ui.player([record])
-frame, last = record.frame(step), record.frames[-1]
-at = step_of(record, frame)
+(at, frame), last = record.at(step, None, "nearest"), record.frames[-1]
 st.markdown(
     f"Read off the map W_L from neurons to logits in the last frame, the key frequencies are **{named}**. All that "
     f"follows uses them. At step {at:,} the Gini coefficient of the norms (0: all equal, 1: one has all) is "
@@ -228,8 +226,7 @@ if "probability" in frame:
 
 inside, when = frame, at
 if "maps" not in frame and weighty:
-    held = record.frame(step, holding="weights/W_E")
-    when = step_of(record, held)
+    when, held = record.at(step, "weights/W_E", "nearest")
     inside = held if "maps" in held else opened(run.id, when, run, held)
 elif "maps" not in frame:
     if "maps" not in last:

@@ -8,7 +8,6 @@ import streamlit as st
 
 from modadd import Run, ui
 from modadd.figures import tasks as draw
-from modadd.rows import step_of
 from modadd.runs import preset
 from modadd.transformer import task_measures as measures
 from modadd.transformer import tasks
@@ -96,17 +95,17 @@ def over_time(run_id: str, until: int, log_steps: bool, _record) -> dict:
 
 def learning(record, step=None):
     """Curves over training, accuracy for each c and the maps of errors; of a live run its latest, without a step."""
-    if record is None or record.frame(step, "answers") is None:
+    if record is None or (seen := record.at(step, "answers", "nearest")) is None:
         st.info("The first frame is on its way." if live else "This record holds no answers of its network.")
         return
-    frame = lambda at: record.frame(at, "answers")  # noqa: E731
+    frame = lambda at: record.at(at, "answers", "nearest").frame  # noqa: E731
     st.markdown(
         f"Solved, every test example right for {measures.SUSTAINED:,} steps on end: "
         f"**{ui.not_reached(measures.solved_at(record))}**. At the last look test accuracy is "
         f"**{ui.number(measures.latest(record, 'test_accuracy'), '.2%')}**, and held out, where no reordering of the "
         f"question was trained either, {ui.number(measures.latest(record, 'held_out_accuracy'), '.2%')}."
     )
-    at, log_steps = step_of(record, frame(step)), ui.log_steps()
+    at, log_steps = seen.step, ui.log_steps()
     if step is None:
         curves = {what: draw.history(record, what, None, log_steps) for what in ("loss", "accuracy")}
     else:
@@ -165,13 +164,14 @@ def errors(says, step: int | None, c: int):
 
 def inside(record, step=None):
     """The embedding, the neurons along a path and who reads whom, from the weights of a frame."""
-    frame = record and record.frame(step, holding="weights/W_E")
-    if not frame:
+    held = record and record.at(step, "weights/W_E", "nearest")
+    if not held:
         if not live:
             st.info("This record holds no weights, so that its network cannot be opened: train it here for that.")
         return
+    at, frame = held
     w = measures.weights_of(frame)
-    st.subheader(f"Inside, at step {step_of(record, frame):,}")
+    st.subheader(f"Inside, at step {at:,}")
     st.markdown(
         f"**The embedding.** Each of the {p} tokens is a row of {run.d_model} numbers. If the network thinks in waves, "
         "few frequencies hold the variance, two residues are alike by their difference only, and residues lie on "

@@ -50,7 +50,7 @@ if held is None:
     neuron = st.selectbox("Neuron", last["map_neuron"].tolist(), key="surface-of-kept")
     at, surface = record.frame_steps[-1], last["maps"][last["map_neuron"].tolist().index(neuron)].astype(float)
 else:
-    frame, at = held
+    at, frame = held
     key, C = f"surface-of-{run.id}", tasks.maps(run)
     first, second, third = st.columns(3)
     with second:

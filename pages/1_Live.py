@@ -111,7 +111,7 @@ def watch():
         return
     log_steps = ui.log_steps()
     ui.headline(record)
-    frame = record.frame()
+    frame = record.at().frame
     left, right = st.columns(2)
     with left:
         st.markdown("**Loss**: the price of a wrong answer")

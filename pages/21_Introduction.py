@@ -214,7 +214,7 @@ def grok():
         ui.show("Accuracy", "Seen sums first, unseen ones much later.",
                 grokking.accuracies(record, (end1, end2), None, True), "intro-grok", None, "Accuracy")  # fmt: skip
         moments = {"while it memorises": end1 // 2, "memorised": end1, "generalised": end2, "the end": record.step}
-        near = {name: grokking.nearest(record, step) for name, step in moments.items()}
+        near = {name: step and record.at(step, None, "nearest").step for name, step in moments.items()}
         go("pages/12_Grokking.py", near, {"p": str(run.p)}, "Move the film there")
 
 

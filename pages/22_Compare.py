@@ -191,9 +191,9 @@ def body(moment: int):
     for layer, name in zip(rows.LAYERS, ("theta_hat", "xi_hat"), strict=True):
 
         def neurons_of(record, step, layer=layer, name=name):
-            if record.run.model != "mlp" or (frame := record.frame(step, name)) is None:
+            if record.run.model != "mlp" or (seen := record.at(step, name, "nearest")) is None:
                 return None
-            return neurons.spectra(frame, layer, rows.showcase(record)), None, rows.step_of(record, frame)
+            return neurons.spectra(seen.frame, layer, rows.showcase(record)), None, seen.step
 
         pictures(
             moment, f"Neurons, {layer} layer",
@@ -202,10 +202,10 @@ def body(moment: int):
         )  # fmt: skip
 
     def votes(record, step):
-        if (frame := record.frame(step, "logits0")) is None:
+        if (seen := record.at(step, "logits0", "nearest")) is None:
             return None
-        row = frame["logits0"]
-        return grids.logits0(frame), lambda: logits.row_table(row), rows.step_of(record, frame)
+        row = seen.frame["logits0"]
+        return grids.logits0(seen.frame), lambda: logits.row_table(row), seen.step
 
     def sums(record, step):
         if (known := compare.probability(record, step)) is None:

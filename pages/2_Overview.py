@@ -56,13 +56,13 @@ def pair(title: str, look_for: str, key: str, step: int, chart, data=None, holdi
     for column, name in zip(st.columns(2), LABELS, strict=True):
         if (record := drawn.get(name)) is None:
             continue
-        frame = record.frame(step, holding)
+        seen = record.at(step, holding, "nearest")
         with column:
-            if frame is None:
+            if seen is None:
                 st.info(f"The record of this run does not keep its {title.lower()}.")
                 continue
             ui.show(
-                LABELS[name], "", partial(chart, name), f"{key}-{name}", data and partial(data, frame),
+                LABELS[name], "", partial(chart, name), f"{key}-{name}", data and partial(data, seen.frame),
                 f"{title} of the {name} run",
             )  # fmt: skip
 
@@ -84,7 +84,8 @@ def body(step: int):
     )  # fmt: skip
     pair(
         "Phases", "Each dot is a neuron. On the dashed line the output phase is twice the input phase (mod 2π).",
-        "phases", step, lambda name, step: neurons.phase_scatter(drawn[name].frame(step), runs[name].K),
+        "phases", step,
+        lambda name, step: neurons.phase_scatter(drawn[name].at(step, None, "nearest").frame, runs[name].K),
         phases.scatter_table,
     )  # fmt: skip
     for layer, held in (("input", "theta_hat"), ("output", "xi_hat")):
@@ -93,7 +94,7 @@ def body(step: int):
             "A row is a neuron, a column a Fourier mode. Trained rows keep one bright pair, the same in both layers.",
             layer, step,
             lambda name, step, layer=layer, held=held: neurons.spectra(
-                drawn[name].frame(step, held), layer, shown[name]
+                drawn[name].at(step, held, "nearest").frame, layer, shown[name]
             ),
             partial(spectra_table, held), held,
         )  # fmt: skip
@@ -101,7 +102,7 @@ def body(step: int):
         "Logits for x = 0",
         "The diagonal j = y is the right answer; the fainter lines j = 0 and j = 2y are the ghosts of the vote: red "
         "where they tempt, blue where training has pushed them down.",
-        "logits", step, lambda name, step: grids.logits0(drawn[name].frame(step, "logits0")),
+        "logits", step, lambda name, step: grids.logits0(drawn[name].at(step, "logits0", "nearest").frame),
         lambda frame: logits.row_table(frame["logits0"]), "logits0",
     )  # fmt: skip
 

@@ -26,17 +26,17 @@ typed = left.text_input(
     "Neurons", key="typed_neurons", placeholder="20, one a frequency in turn; or numbers such as 0, 5, 17-25"
 )
 by = right.segmented_control("Rows sorted by", rows.SORTS, default=rows.SORTS[0], required=True, key="rows_by")
-if (last := rows.frame_for(record, None, wanted := rows.parse(typed))) is None:
+if (last := rows.showing(record, None, wanted := rows.parse(typed))) is None:
     st.info("This record holds neither spectra nor weights. A run trained here keeps both.")
     st.stop()
 if typed.strip() and not wanted:
     st.error("Neurons are numbers and ranges such as 0, 5, 17-25; showing one a frequency in turn.")
-neurons = rows.choose(last[0], wanted or rows.showcase(record))
+neurons = rows.choose(last.frame, wanted or rows.showcase(record))
 if not len(neurons):
     st.info(f"None of these neurons is held, out of 0 to {run.d_mlp - 1:,}: showing one a frequency in turn.")
-    neurons = rows.choose(last[0], rows.showcase(record))
+    neurons = rows.choose(last.frame, rows.showcase(record))
 # By what they are at the end, so that a row keeps its place while time passes.
-neurons = neurons[rows.order(rows.coefficients(last[0], neurons), neurons, by)]
+neurons = neurons[rows.order(rows.coefficients(last.frame, neurons), neurons, by)]
 
 
 def inspect_row():
@@ -48,12 +48,12 @@ def inspect_row():
 @lru_cache(maxsize=4)
 def seen(step: int) -> dict:
     """The coefficients of these neurons at the step."""
-    return rows.coefficients(rows.frame_for(record, step, neurons.tolist())[0], neurons)
+    return rows.coefficients(rows.showing(record, step, neurons.tolist()).frame, neurons)
 
 
 def body(step: int):
     """Everything that moves with the step."""
-    at = rows.frame_for(record, step, neurons.tolist())[1]
+    at = rows.showing(record, step, neurons.tolist()).step
     with st.container():  # a place that stays, so that the charts below keep theirs
         if at != step:
             st.caption(f"This record holds the rows of these neurons at some steps only: shown is step {at:,}.")
@@ -118,10 +118,10 @@ def inspector(step: int):
     )
 
     def alone(step: int) -> dict:
-        frame = rows.frame_for(record, step, [neuron])[0]
+        frame = rows.showing(record, step, [neuron]).frame
         return rows.coefficients(frame, rows.choose(frame, [neuron]))
 
-    (frame, at), one = rows.frame_for(record, step, [neuron]), alone(step)
+    (at, frame), one = rows.showing(record, step, [neuron]), alone(step)
     if not len(one["input"]):
         st.info(f"This record does not hold neuron {neuron}: it keeps {len(frame['theta_hat'])} spectra a frame.")
         return

@@ -28,7 +28,7 @@ SAW = {
 
 def phased(step: int):
     """The frame nearest to the step that holds phases."""
-    return record.frame(step, holding="phi")
+    return record.at(step, "phi", "nearest").frame
 
 
 def pick_dot():

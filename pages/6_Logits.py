@@ -28,7 +28,7 @@ if run.activation != "quad":
         f"The formula is exact for x². This run uses {run.activation}: other ghosts are to be expected, and the table "
         "below shows those of the theory's network with that activation too."
     )
-if record.frame(holding="logits0") is None:
+if record.at(holding="logits0") is None:
     st.info("This record holds no votes. A run trained here keeps them.")
     st.stop()
 

@@ -4,7 +4,7 @@ import math
 
 import streamlit as st
 
-from modadd import data, ideal, measures, rows, surgery, ui
+from modadd import data, ideal, measures, surgery, ui
 from modadd.figures import grids
 from modadd.figures import surgery as figures
 from modadd.model import SWAPS
@@ -157,8 +157,8 @@ st.markdown(
 )
 record = ui.choose_run(p, presets_at(p))
 run, step = record.run, ui.player([record])
-if held := rows.held(record, step):
-    net, at = surgery.network(held[0], run), held[1]
+if held := record.at(step, "theta", "nearest"):
+    net, at = surgery.network(held.frame, run), held.step
     operating_table(run, at, net)
     try_activations(run, at, net)
 else:

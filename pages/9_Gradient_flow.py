@@ -141,7 +141,7 @@ def preservation(step: int):
     if not len(held):
         st.info("This record keeps no spectra, so that harmonics cannot be drawn.")
         return
-    last = record.frame(int(held[-1]), name)
+    last = record.at(holding=name).frame
     chosen = neurons.round_robin(last["frequency"], len(last[name]))  # the same at all moments
 
     def kept(at: int) -> int:
@@ -150,11 +150,11 @@ def preservation(step: int):
 
     moments = {"At first": lambda at: int(held[0]), "Now": kept, "At the end": lambda at: int(held[-1])}
     for column, (when, moment) in zip(st.columns(3), moments.items(), strict=True):
-        at, frame = moment(step), record.frame(moment(step), name)
+        at, frame = moment(step), record.at(moment(step), name).frame
         with column:
             ui.show(
                 f"{when}: step {at:,}", f"{layer.capitalize()} layer: one pair a row if single.",
-                lambda at, moment=moment: neurons.spectra(record.frame(moment(at), name), layer, chosen),
+                lambda at, moment=moment: neurons.spectra(record.at(moment(at), name).frame, layer, chosen),
                 f"kept-{when.lower()}",
                 lambda frame=frame: table(**{f"mode{i}": column for i, column in enumerate(frame[name].T)}),
                 f"Spectra of the {layer} layer at step {at}",

@@ -5,7 +5,6 @@ import re
 from browser import in_a_browser, progress
 
 from modadd import measures, preset
-from modadd.figures import grokking
 from modadd.store import Store, default_folder
 
 pytestmark = in_a_browser
@@ -39,7 +38,7 @@ def test_the_introduction_tells_who_predicts_and_its_words_move_the_film(server,
     tab.get_by_text("Show all answers").click()
     tab.get_by_role("button", name="memorised", exact=True).click()
     record = Store(default_folder()).get(preset("grokking", 23).id)
-    step = grokking.nearest(record, measures.stages(record)[0])
+    step = record.at(measures.stages(record)[0], None, "nearest").step
     tab.wait_for_url("**/Grokking*")
     tab.locator(f"{STEP}[aria-valuetext='{step:,}']").wait_for(state="attached")
 

@@ -169,7 +169,7 @@ def test_members_of_an_ensemble_equal_runs_of_their_own():
         *_, alone = train(run, device="cuda")
         assert together.run == run
         for name in ("theta", "xi"):
-            np.testing.assert_array_equal(together.frame()[name], alone.record.frame()[name])
+            np.testing.assert_array_equal(together.at().frame[name], alone.record.at().frame[name])
         *exact, norm = METRICS  # the norm is summed in another order, and may be one unit in the last place apart
         for name in exact:
             np.testing.assert_array_equal(together.history[name], alone.record.history[name])

@@ -101,7 +101,7 @@ def test_buttons_jump_to_the_ends_of_the_stages(app, grokked):
     test = app(p="23")
     test.button(key="step-Stage I ends").click().run()
     assert not test.exception
-    assert test.session_state["step"] == grokking.nearest(grokked, measures.stages(grokked)[0])
+    assert test.session_state["step"] == grokked.at(measures.stages(grokked)[0], None, "nearest").step
 
 
 def test_stages_cover_the_run_and_stop_at_what_was_not_reached(grokked):
@@ -129,7 +129,7 @@ def test_the_plateau_is_the_mirrored_share(grokked):
 
 
 def test_the_probability_grid_is_the_right_way_round(grokked):
-    run, frame = grokked.run, grokked.frame(None, "probability")
+    run, frame = grokked.run, grokked.at(holding="probability").frame
     rows = grokking.cells(frame, run).to_pydict()
     train = data.train_mask(run)
     for x, y, kind in zip(rows["x"], rows["y"], rows["kind"], strict=True):

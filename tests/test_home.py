@@ -142,7 +142,7 @@ def test_words_move_the_film_to_a_named_step(app):
     record = ui.find(preset("grokking", 23).id).record
     test.button(key="go-pages/12_Grokking.py-memorised").click().run()
     assert not test.exception
-    assert test.session_state["step"] == grokking.nearest(record, measures.stages(record)[0])
+    assert test.session_state["step"] == record.at(measures.stages(record)[0], None, "nearest").step
 
 
 def test_what_the_server_loads_ahead_can_be_loaded(caplog):

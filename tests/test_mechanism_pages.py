@@ -209,7 +209,7 @@ def test_the_leader_of_a_race_is_the_same_in_the_tables_and_in_the_spectra(stand
 
 @pytest.mark.parametrize("by", rows.SORTS)
 def test_sorting_keeps_every_neuron(standard, by):
-    frame = standard.frame()
+    frame = standard.at().frame
     chosen = rows.choose(frame, [9, 4, 70, 2])
     order = rows.order(rows.coefficients(frame, chosen), chosen, by)
     assert sorted(order) == [0, 1, 2, 3]
@@ -218,7 +218,7 @@ def test_sorting_keeps_every_neuron(standard, by):
 
 
 def test_spectra_and_weights_tell_the_same(standard):
-    held = standard.frame()
+    held = standard.at().frame
     kept = {name: value for name, value in held.items() if name not in ("theta", "xi")}
     chosen = np.array([0, 3, 11])
     for layer in rows.LAYERS:
@@ -229,7 +229,7 @@ def test_spectra_and_weights_tell_the_same(standard):
 def test_the_stack_and_the_table_of_votes_sum_to_the_bars(standard):
     from modadd import surgery
 
-    votes = surgery.votes(surgery.network(standard.frame(), standard.run), 3, 7)
+    votes = surgery.votes(surgery.network(standard.at().frame, standard.run), 3, 7)
     pair = logits.pair_table(votes.sum(0), 3, 7, 1.0)
     assert pair["kind"].to_pylist().count("right answer x + y") == 1
     assert pair["kind"].to_pylist().count("ghosts 2x and 2y") == 2
@@ -244,7 +244,7 @@ def test_random_phases_are_as_uneven_as_expected():
 
 
 def test_every_chart_is_made_without_streamlit(standard):
-    frame, K = standard.frame(), standard.run.K
+    frame, K = standard.at().frame, standard.run.K
     even = phases.evenness(phases.evenness_table(frame, K), K, 1)
     for chart in (neurons.phase_scatter(frame, K, 3, pick=True), phases.ring(frame, 2, 4), even,
                   phases.violins(frame), phases.counts(frame)):  # fmt: skip

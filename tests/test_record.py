@@ -188,14 +188,20 @@ def test_a_frame_is_stored_small(record, sparing):
     assert frame["ipr_in"] == record.frames[-1]["ipr_in"]
 
 
-def test_asking_for_a_step_gives_the_frame_at_or_before_it(record):
-    assert record.frame() is record.frames[-1]
-    assert record.frame(0) is record.frames[0]
+def test_a_moment_is_at_or_before_its_step_and_tells_which_it_is(record):
+    assert record.at() == (record.frame_steps[-1], record.frames[-1])
+    assert record.at(0).frame is record.frames[0]
     at = record.frame_steps.index(200)
-    assert record.frame(200) is record.frames[at]
-    assert record.frame(214) is record.frames[at]
-    assert record.frame(199) is record.frames[at - 1]
-    assert record.frame(10**9) is record.frames[-1]
+    for step, i in ((200, at), (214, at), (199, at - 1), (10**9, -1)):
+        moment = record.at(step)
+        assert moment.step == record.frame_steps[i]
+        assert moment.frame is record.frames[i]
+
+
+def test_nothing_is_before_the_first_frame(record):
+    late = replace(record, frames=record.frames[3:], frame_steps=record.frame_steps[3:])
+    assert late.at(0) is None
+    assert late.at(0, rule="nearest").step == record.frame_steps[3]
 
 
 def test_asking_for_what_some_frames_hold_skips_the_others(sparing):
@@ -203,16 +209,23 @@ def test_asking_for_what_some_frames_hold_skips_the_others(sparing):
     between = held[1] + 1
     assert "theta" not in sparing.frames[between]
     step = sparing.frame_steps[between]
-    assert sparing.frame(step) is sparing.frames[between]
-    assert sparing.frame(step, holding="theta") is sparing.frames[held[1]]
+    assert sparing.at(step).frame is sparing.frames[between]
+    assert sparing.at(step, holding="theta").frame is sparing.frames[held[1]]
+    assert sparing.at(step, holding="theta", rule="exact") is None
     steps, theta = sparing.series("theta")
     assert steps.tolist() == [sparing.frame_steps[i] for i in held]
     assert theta.shape == (len(held), 11, 7)
 
 
-def test_if_all_are_later_the_first_that_holds_it_is_given(record):
-    late = replace(record, frames=record.frames[3:], frame_steps=record.frame_steps[3:])
-    assert late.frame(0) is late.frames[0]
+def test_a_frame_far_from_a_step_does_not_stand_for_it(record):
+    two = replace(record, frames=(record.frames[0], record.frames[-1]), frame_steps=(0, 300))
+    assert two.at(100, rule="nearest").step == 0
+    assert two.at(200, rule="nearest").step == 300
+    assert two.at(200, rule="near") is None
+    assert two.at(280, rule="near").step == 300
+    assert two.at(280, rule="exact") is None
+    assert two.at(0, rule="near").step == two.at(0, rule="exact").step == 0
+    assert two.at(1, rule="near") is None
 
 
 def test_a_series_is_its_frames_in_order(record):
@@ -263,8 +276,8 @@ def test_a_record_without_spectra_has_no_race(record, poor):
 
 
 def test_what_a_record_does_not_hold_is_none(record):
-    assert record.frame(holding="attention") is None
-    assert bare(record).frame() is None
+    assert record.at(holding="attention") is None
+    assert bare(record).at() is None
     steps, values = record.series("attention")
     assert len(steps) == len(values) == 0
 

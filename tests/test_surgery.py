@@ -17,7 +17,7 @@ def trained(shipped):
     """The standard run of the atlas at p = 23 and its network."""
     run = preset("standard", 23)
     record = shipped.get(run.id)
-    return run, surgery.network(record.frame(), run), record
+    return run, surgery.network(record.at().frame, run), record
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_outcome_of_a_record_is_what_its_training_measured(trained):
     assert outcome.accuracy["all"] == outcome.accuracy["train"] == record.summary["train_accuracy"]
     assert outcome.loss["train"] == pytest.approx(record.summary["train_loss"], rel=HALF)
     assert np.isnan(outcome.accuracy["test"])
-    np.testing.assert_array_equal(outcome.correct, record.frame()["correct"])
+    np.testing.assert_array_equal(outcome.correct, record.at().frame["correct"])
 
 
 def test_votes_by_frequency_sum_to_the_logits(trained):

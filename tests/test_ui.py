@@ -184,7 +184,7 @@ def test_a_film_holds_what_the_charts_show(record):
     """Each table put together again from its columns, as the browser does it."""
     film, moments = reels.Film(), list(record.frame_steps)
     made = {
-        "dots": lambda at: ui.specification(neurons.phase_scatter(record.frame(at), record.run.K)),
+        "dots": lambda at: ui.specification(neurons.phase_scatter(record.at(at).frame, record.run.K)),
         "curves": lambda at: ui.specification(curves.losses(record, at)),
     }
     for key, make in made.items():
@@ -210,7 +210,7 @@ def unpacked(column) -> list:
 
 def test_a_parcel_is_sent_until_the_browser_has_it(record):
     film, moments = reels.Film(), list(record.frame_steps)
-    make = lambda at: ui.specification(neurons.phase_scatter(record.frame(at), record.run.K))  # noqa: E731
+    make = lambda at: ui.specification(neurons.phase_scatter(record.at(at).frame, record.run.K))  # noqa: E731
     film.shows("dots", make, moments[0])
     first = film.parcel(moments, moments[0], budget=0)
     again = film.parcel(moments, moments[0], budget=0)
@@ -225,7 +225,7 @@ def test_a_parcel_is_sent_until_the_browser_has_it(record):
 def test_a_chart_that_becomes_another_is_filmed_anew(record):
     film, moments = reels.Film(), list(record.frame_steps)
     layers = {"now": "input"}
-    coef = lambda at: rows.coefficients(record.frame(at), np.arange(3))  # noqa: E731
+    coef = lambda at: rows.coefficients(record.at(at).frame, np.arange(3))  # noqa: E731
     make = lambda at: ui.specification(weights.spectrum(coef(at), len(layers) - 1))  # noqa: E731
     film.shows("bars", make, moments[0])
     film.parcel(moments, moments[0], budget=60)
@@ -264,7 +264,7 @@ def test_a_chart_is_saved_as_csv_svg_and_png(app):
 @pytest.fixture(scope="module")
 def pictures(record):
     """Charts of every kind: lines from Altair, drawings, rectangles, images, a field of kinds."""
-    frame, chosen = record.frame(), np.arange(8)
+    frame, chosen = record.at().frame, np.arange(8)
     coef = rows.coefficients(frame, chosen)
     wide = np.random.default_rng(0).normal(size=(60, 60))
     return {
@@ -302,7 +302,7 @@ def test_the_png_is_one_of_the_width_that_was_promised(pictures):
 
 
 def test_the_picture_is_of_the_data_on_the_page(record):
-    frame = record.frame()
+    frame = record.at().frame
     now, before = (rows.best_cosine(rows.coefficients(record.frames[i], np.array([0]))["input"][0]) for i in (-1, 0))
     one, other = (export.svg(ui.specification(weights.cosine_fit(fit, "input"))) for fit in (now, before))
     assert one != other

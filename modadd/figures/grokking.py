@@ -48,12 +48,6 @@ def frame_table(record: Record) -> pa.Table:
     return pa.table({"step": record.series(names[0])[0], **{name: record.series(name)[1] for name in names}})
 
 
-def nearest(record: Record, step: int | None, holding: str | None = None) -> int | None:
-    """The step of the frame (that holds this array) nearest to `step`; None for None."""
-    there = [s for s, frame in zip(record.frame_steps, record.frames, strict=True) if not holding or holding in frame]
-    return None if step is None or not there else min(there, key=lambda s: abs(s - step))
-
-
 def at_step(record: Record, step: int) -> dict:
     """The kept row at or before `step`: its step, and the accuracy of each group or None."""
     row = max(0, int(np.searchsorted(record.steps, step, "right")) - 1)
@@ -245,10 +239,9 @@ def answers(frame: Frame, run: Run, height: int = 400) -> Drawing:
     return grids.accuracy(frame, run, height, legend="stacked")
 
 
-def spectra(record: Record, step: int, layer: str, height: int = 320) -> alt.Chart:
+def spectra(record: Record, frame: Frame, layer: str, height: int = 320) -> alt.Chart:
     """DFT rows of the neurons that show all frequencies at the end of the run, in the order they have then."""
-    name = "theta_hat" if layer == "input" else "xi_hat"
-    rows = record.frame(step, name)[name]
+    rows = frame["theta_hat" if layer == "input" else "xi_hat"]
     chosen = round_robin(record.frames[-1]["frequency"], len(rows))
     return heatmap(
         rows[chosen], "Fourier mode", "neuron", f"{layer} weight",

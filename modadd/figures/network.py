@@ -42,10 +42,11 @@ def network(record: Record, x: int, y: int, step: int | None = None, theme: str 
     widths are weights, relative to the largest drawn, dashed below zero; on the way out, what a neuron adds to an
     answer.  Bars in a neuron are its input amplitudes by frequency; the hands are 2 phi and psi.
     """
-    frame, run = record.frame(step, holding="theta"), record.run
-    if frame is None or run.model != "mlp":
+    seen, run = record.at(step, "theta", "nearest"), record.run
+    if seen is None or run.model != "mlp":
         return None
-    chosen = np.sort(np.argsort(-lesson.hidden(record.frame(0, "theta"), run, x, y), kind="stable")[:NEURONS])
+    frame, first = seen.frame, record.at(0, "theta", "nearest").frame
+    chosen = np.sort(np.argsort(-lesson.hidden(first, run, x, y), kind="stable")[:NEURONS])
     shown = len(chosen)
     theta_MP, xi_MP = (frame[name][chosen].astype(float) for name in ("theta", "xi"))
     gives_MP = lesson.hidden(frame, run, x, y)[chosen, None] * xi_MP

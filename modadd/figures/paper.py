@@ -116,9 +116,9 @@ def dft_rows(record: Record, layer: str, count: int | None = SHOWN, step: int | 
     """(rows [n, P], neurons [n]) of a layer's DFT, sorted by final frequency: one a frequency in turn, or
     with count=None every neuron whose weights or spectra are kept."""
     name, frequency = {"input": "theta", "output": "xi"}[layer], record.frames[-1]["frequency"]
-    weights = record.frame(step, name) if count is None else None
-    spectra = record.frame(step, f"{name}_hat")
-    rows = spectra[f"{name}_hat"] if weights is None else fourier.dft(weights[name][: len(frequency)])
+    weights = record.at(step, name) if count is None else None
+    spectra = record.at(step, f"{name}_hat")
+    rows = spectra.frame[f"{name}_hat"] if weights is None else fourier.dft(weights.frame[name][: len(frequency)])
     chosen = round_robin(frequency, len(rows), count or len(rows))
     return rows[chosen], chosen
 
@@ -314,8 +314,7 @@ def grokk_memorization_accuracy(record: Record) -> Figure:
     """Fig. 14: the pairs, the answers and their probabilities at the end of stage I; held-out pairs outlined."""
     figure, axes = _figure(1, 3, width=3, height=3.5)
     run, (end, words) = record.run, _memory(record)
-    step = grokking.nearest(record, end, "probability")
-    frame = record.frame(step, "probability")
+    step, frame = record.at(end, "probability", "nearest")
     _kinds(axes[0], run)
     _kinds(axes[1], run, data.grid(frame["correct"], run.p))
     _heat(figure, axes[2], data.grid(frame["probability"], run.p), "probability", AMOUNT, 1.0)
@@ -334,24 +333,25 @@ def grokk_memorization_common_to_rare(record: Record) -> Figure:
     _kinds(axes[0], run)
     _dress(axes[0], "y", "x", "the pairs")
     for ax, goal in zip(axes[1:], (0, end // 2, end), strict=True):
-        step = grokking.nearest(record, goal, "correct")
-        _kinds(ax, run, data.grid(record.frame(step, "correct")["correct"], run.p))
+        step, frame = record.at(goal, "correct", "nearest")
+        _kinds(ax, run, data.grid(frame["correct"], run.p))
         _dress(ax, "y", "", f"right answers, step {step:,}")
     _explain(figure, axes, record, data.RARE, words)
     return figure
 
 
 def _moments(record: Record, moments: dict[str, int | None]) -> Figure:
-    """DFT of both layers at the frames nearest to these steps."""
+    """DFT of both layers at the frames near these steps."""
     figure, axes = _figure(2, len(moments), width=3.2, height=2.7)
     for column, (name, goal) in zip(axes.T, moments.items(), strict=True):
         for ax, layer in zip(column, ("input", "output"), strict=True):
-            if goal is None:
-                ax.text(0.5, 0.5, f"{name}: not reached", ha="center", fontsize=PLAIN)
+            near = None if goal is None else record.at(goal, "theta_hat", "near")
+            if near is None:
+                why = "not reached" if goal is None else f"no spectra kept near step {goal:,}"
+                ax.text(0.5, 0.5, f"{name}: {why}", ha="center", fontsize=PLAIN)
                 ax.set_axis_off()
             else:
-                step = grokking.nearest(record, goal, "theta_hat")
-                _dft(figure, ax, record, layer, f"{layer}, {name} (step {step:,})", step=step)
+                _dft(figure, ax, record, layer, f"{layer}, {name} (step {near.step:,})", step=near.step)
     return figure
 
 

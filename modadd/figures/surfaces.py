@@ -13,8 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from .. import fourier
-from ..record import Frame, Record
-from ..rows import step_of
+from ..record import Frame, Moment, Record
 from ..runs import Run
 from ..transformer import task_measures
 from .style import SEQUENTIAL, table
@@ -162,8 +161,6 @@ def clearest(frame: Frame, run: Run, layer: int = 0, c: int = 0) -> int:
     return int(np.where(strong, power.max(1) / power.sum(1).clip(1e-30), 0).argmax())
 
 
-def kept(record: Record, step: int | None) -> tuple[Frame, int] | None:
-    """The frame nearest to `step` that can show any neuron, and its step; None if none keeps weights."""
-    name = "theta" if record.run.model == "mlp" else "weights/W_E"
-    frame = record.frame(step, holding=name)
-    return None if frame is None else (frame, step_of(record, frame))
+def kept(record: Record, step: int | None) -> Moment | None:
+    """The nearest moment that can show any neuron; None if none keeps weights."""
+    return record.at(step, "theta" if record.run.model == "mlp" else "weights/W_E", "nearest")

@@ -23,11 +23,11 @@ TRACES = 4  # neurons or dimensions of a gallery
 
 
 def _frame(record: Record, holding: str):
-    frame = record.frame(holding=holding)
-    if frame is None:
+    last = record.at(holding=holding)
+    if last is None:
         what = holding.partition("/")[0]
         raise ValueError(f"the record {record.run.id} keeps no {what}: train the run here to its end")
-    return frame
+    return last.frame
 
 
 def _weights(record: Record):
