@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from . import schema
 from .record import Record
 
 ROUNDING = 1e-3  # room for what float16 on disk and float32 sums add to a number
-UNIT = ("ipr_in", "ipr_out", "mean_abs_sin_D", "probability")  # of a frame: within 0 .. 1
 
 
 def faults(record: Record) -> list[str]:
@@ -63,13 +63,15 @@ def _frames(record: Record) -> Iterator[str]:
         yield "its frames do not ascend from step 0"
     if at[-1] > record.step or (at[-1] < record.step and not lost):
         yield f"its last frame is of step {at[-1]:,}, its training ended at {record.step:,}"
+    size, fields = schema.sizes(record.run), schema.fields(record.run)
     for step, frame in zip(at, record.frames, strict=True):
-        for name in UNIT:
-            value = frame.get(name)
-            if value is not None and not (np.min(value) >= -ROUNDING and np.max(value) <= 1 + ROUNDING):
-                yield f"its {name} at step {step:,} lies between {np.min(value):g} and {np.max(value):g}"
-        for name in ("theta", "xi", "alpha", "beta", "phi", "psi", "theta_hat", "xi_hat", "logits0"):
-            if name in frame and not np.isfinite(frame[name]).all():
+        for name in frame.keys() & fields.keys():
+            if not (limits := schema.bounds(fields[name], size)) or not np.size(value := frame[name]):
+                continue
+            low, high = float(np.min(value)), float(np.max(value))
+            if not np.isfinite([low, high]).all():
                 yield f"its {name} at step {step:,} holds something that is no number"
-        if "counts_K" in frame and record.run.model == "mlp" and frame["counts_K"].sum() != record.run.d_mlp:
+            elif low < limits[0] - ROUNDING or high > limits[1] + ROUNDING:
+                yield f"its {name} at step {step:,} lies between {low:g} and {high:g}"
+        if "counts_K" in frame and frame["counts_K"].sum() != record.run.d_mlp:
             yield f"its neurons at step {step:,} are {frame['counts_K'].sum():,} of {record.run.d_mlp:,}"

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .record import SPECTRUM_NEURONS, TABLE_NEURONS, frame_steps, weight_stride
+from .record import frame_steps, weight_stride
 from .runs import Run, examples, step_flop
+from .schema import SPECTRUM_NEURONS, TABLE_NEURONS
 
 TINY_P, MIDDLING_P = 3, {"cpu": 31, "cuda": 61}
 FIXED_FLOP = 10**7  # what the fixed cost of a step on a CPU is worth, roughly

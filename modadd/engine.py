@@ -15,8 +15,9 @@ import torch
 from . import fused
 from .model import initial_factors, initial_weights
 from .optim import Optimizer
-from .record import Frame, take_frame
+from .record import take_frame
 from .runs import Run
+from .schema import Frame
 from .step import METRICS, Step
 
 State = dict[str, np.ndarray]

@@ -11,48 +11,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import data
+from . import data, schema
 from .checkpoint import HEADER_BYTES, shown
-from .record import SPECTRUM_NEURONS, TABLE_NEURONS, Record, is_weight, read_card
+from .record import Record, read_card
 from .runs import Run
 
 BYTES = 1 << 30  # of a file; frames keep 48 MB of weights, and the widest network's state takes 200 MB
 TEXT, ENTRIES = 200, 40  # characters of an entry of the provenance, and entries
 DTYPES = {"BOOL": "?", "U8": "u1", "I16": "i2", "I32": "i4", "I64": "i8", "F16": "f2", "F32": "f4"}
-
-# dtype and shape of a frame's arrays as stored.  Letters are sizes of the run, small ones are at most: m neurons of
-# the table, s of the spectra, n of the maps, c circles; C values of the third number and S of them shown.
-SCALAR, REAL = "f4", "f2"
-FRAMES: dict[str, dict[str, str]] = {
-    "mlp": {name: SCALAR for name in (
-        "ipr_in", "ipr_out", "mean_abs_sin_D", "mean_cos_D", "leak_in_3", "leak_in_5", "leak_out_2", "leak_out_3",
-        "flawed_ratio", "flawed_r2", "flawed_margin", "cv_alpha", "cv_beta",
-    )} | {
-        "counts_K": "i4 K", "frequency": "u1 m", "alpha": "f2 m", "beta": "f2 m", "phi": "i2 m", "psi": "i2 m",
-        "theta_hat": "f2 s P", "xi_hat": "f2 s P", "logits0": "f2 P P", "correct": "? N", "probability": "f2 N",
-        "coherence": "f2 4 K", "theta": "f2 M P", "xi": "f2 M P",
-    },
-    "transformer": {name: SCALAR for name in (
-        "gini_embed", "gini_map", "restricted_all", "restricted_train", "restricted_test", "excluded_train", "trig",
-        "fve", "centred", "single", "silent", "squared_weights",
-    )} | {
-        "embed_norms": "f2 P", "map_norms": "f2 P", "keys": "? K", "by_sum": "f2 P P", "log_excluded": "f2 K",
-        "fve_K": "f2 K", "neuron_frequency": "u1 M", "neuron_share": "f2 M", "correct": "? P P",
-        "probability": "f2 P P", "map_neuron": "i4 n", "maps": "f2 n P P", "attention": "f2 H 2 P P",
-        "logits_2d": "f2 P P", "circle_frequency": "u1 c", "circle_share": "f2 c", "circles": "f2 c P 2",
-    },
-    "pre-ln": {
-        "asked": "i4 C", "right": "i4 C", "answers": "u1 S P P", "every_answer": "u1 C P P", "embed_power": "f2 K",
-        "circulant": SCALAR, "pca": "f2 P 4", "pca_share": "f2 4",
-    },
-}  # fmt: skip
-RARE = {"theta_hat", "xi_hat", "logits0", "probability", "answers"}  # not in every frame of a small record
-LAST = {"flawed_ratio", "flawed_r2", "flawed_margin", "cv_alpha", "cv_beta", "coherence", "map_neuron", "maps",
-        "attention", "logits_2d", "circle_frequency", "circle_share", "circles", "every_answer"}  # fmt: skip
-WITHIN = {  # (least, most) of whole numbers that are used as places, with letters as above
-    "frequency": ("1", "K"), "neuron_frequency": ("0", "K"), "circle_frequency": ("1", "K"), "map_neuron": ("0", "M-1"),
-    "answers": ("0", "P-1"), "every_answer": ("0", "P-1"),
-}  # fmt: skip
 
 
 def to_safetensors(record: Record) -> bytes:
@@ -157,39 +123,32 @@ def _check_history(arrays: Mapping[str, np.ndarray]):
 
 
 def _check_frames(arrays: Mapping[str, np.ndarray], run: Run):
-    sizes, shapes, count = _sizes(run), _shapes(run), len(arrays["frame_steps"])
+    size, fields, count = schema.sizes(run), schema.fields(run), len(arrays["frame_steps"])
     found = {name.removeprefix("frames/") for name in arrays if name.startswith("frames/")}
-    if foreign := found - shapes.keys():
+    if foreign := found - fields.keys():
         raise ValueError(f"a frame of this model has no array called {shown(min(foreign))!r}")
-    if missing := [n for n in shapes if n not in found | RARE | LAST and not is_weight(n)]:
+    if missing := [name for name, field in fields.items() if field.held == schema.EVERY and name not in found]:
         raise ValueError(f"its frames lack {missing[0]!r}")
     if foreign := {n.removeprefix("held/") for n in arrays if n.startswith("held/")} - found:
         raise ValueError(f"it says when {shown(min(foreign))!r} was held, and does not hold it")
     for name in found:
-        stack, held = arrays[f"frames/{name}"], arrays.get(f"held/{name}")
+        stack, held, field = arrays[f"frames/{name}"], arrays.get(f"held/{name}"), fields[name]
         if held is not None:
             rises = held.ndim == 1 and held.dtype.kind == "i" and len(held) and (np.diff(held) > 0).all()
-            if name not in RARE | LAST and not is_weight(name):
+            if field.held == schema.EVERY:
                 raise ValueError(f"{name!r} must be in every frame")
             if not rises or held[0] < 0 or held[-1] >= count:
                 raise ValueError(f"it must say in which of its {count:,} frames {name!r} is, in their order")
-        kind, dims = shapes[name]
         there = len(held) if held is not None else count
-        fits = stack.ndim == 1 + len(dims) and len(stack) == there and stack.dtype == np.dtype(kind)
-        if fits:
-            fits = all(
-                n <= sizes[d] if isinstance(d, str) and d.islower() else n == sizes.get(d, d)
-                for n, d in zip(stack.shape[1:], dims, strict=True)
-            )
-        if not fits:
+        stacked = stack.ndim and len(stack) == there and stack.dtype == np.dtype(field.kind)
+        if not (stacked and schema.fits(stack.shape[1:], field, size)):
             raise ValueError(f"its {name!r} is {stack.dtype} {list(stack.shape)}, which does not fit p = {run.p}, "
                              f"{run.d_mlp:,} neurons and {there:,} frames")  # fmt: skip
-        if name in WITHIN and stack.size:
-            low, high = (sizes[edge] if edge in sizes else int(edge) for edge in WITHIN[name])
+        if field.kind in (schema.BYTE, schema.WHOLE) and field.bounds and stack.size:  # used as places
+            low, high = schema.bounds(field, size)
             if stack.min() < low or stack.max() > high:
                 raise ValueError(f"its {name!r} must lie between {low} and {high}")
-    for one, *others in (("alpha", "beta", "phi", "psi", "frequency"), ("theta_hat", "xi_hat"), ("theta", "xi"),
-                         ("map_neuron", "maps"), ("circle_frequency", "circle_share", "circles")):  # fmt: skip
+    for one, *others in schema.TOGETHER:
         for other in others:
             if _outline(arrays, one) != _outline(arrays, other):
                 raise ValueError(f"its {one!r} and {other!r} are not of the same frames and neurons")
@@ -200,36 +159,6 @@ def _outline(arrays: Mapping[str, np.ndarray], name: str) -> tuple | None:
     if f"frames/{name}" not in arrays:
         return None
     return arrays[f"frames/{name}"].shape[:2], arrays.get(f"held/{name}", np.array([])).tolist()
-
-
-def _sizes(run: Run) -> dict[str, int]:
-    """What the letters of the shapes are for this run."""
-    P, M, H = run.p, run.d_mlp, run.heads
-    sizes = {"P": P, "M": M, "K": run.K, "N": P * (P + 1) // 2, "H": H, "P-1": P - 1, "M-1": M - 1,
-             "m": min(M, TABLE_NEURONS), "s": min(M, SPECTRUM_NEURONS)}  # fmt: skip
-    if run.model == "transformer":
-        from .transformer.measures import CIRCLES, MAPS
-
-        return sizes | {"n": MAPS, "c": CIRCLES}
-    if run.model == "pre-ln":
-        from .transformer import task_measures, tasks
-
-        return sizes | {"C": tasks.maps(run), "S": len(task_measures.shown_maps(run))}
-    return sizes
-
-
-def _shapes(run: Run) -> dict[str, tuple[str, list]]:
-    """dtype and dimensions, letters or numbers, of each array that a frame of this run may hold."""
-    shapes = {}
-    for name, told in FRAMES[run.model].items():
-        kind, *dims = told.split()
-        shapes[name] = kind, [int(d) if d.isdecimal() else d for d in dims]
-    if run.model != "mlp":
-        from .transformer import model, preln
-
-        weights = (model if run.model == "transformer" else preln).shapes(run)
-        shapes |= {f"weights/{name}": (REAL, list(shape)) for name, shape in weights.items()}
-    return shapes
 
 
 def _check_state(arrays: Mapping[str, np.ndarray], run: Run, steps: int):

@@ -6,8 +6,8 @@ Numpy in float64, x^2 unless said otherwise.  Source: arXiv:2602.16849, sec. 4 (
 import numpy as np
 
 from . import fourier, ideal, theory
-from .record import Frame
 from .runs import Run
+from .schema import Frame
 
 RIGHT, GHOSTS, OTHERS = KINDS = ("right answer x + y", "ghosts 2x and 2y", "other answers")
 CIRCLE = 361  # points of a circle that stands for the continuous one

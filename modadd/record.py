@@ -15,24 +15,14 @@ import numpy as np
 
 from . import data, fourier, ideal, measures
 from .runs import EPOCHS_MAX, Run
+from .schema import SPECTRUM_NEURONS, TABLE_NEURONS, Frame, is_weight, pack, unpack
 
 SCHEMA = 1
 PROVENANCE = {"steps": int, "seconds": int | float, "device": str, "torch": str, "finished": str,
               "stop_reason": str | None, "steps_per_second": int | float | None}  # fmt: skip
 STOPS = (None, "stopped", "epochs", "plateau", "diverged")
-TABLE_NEURONS = 2048  # neurons whose cosine is kept in every frame
-SPECTRUM_NEURONS = 64  # neurons whose whole spectrum is kept in every frame
 NEAR = 0.25  # a frame stands for a named moment if it is no further from it than this share of its step
 WEIGHT_BYTES = 48 << 20  # budget for the weights of all frames of a run
-
-Frame = dict[str, np.ndarray]
-"""One moment of training.  Scalars: ipr_in, ipr_out, mean_abs_sin_D, mean_cos_D and the leak_* of
-`measures.leakage`; in the last frame flawed_ratio, flawed_r2, flawed_margin (the fit of the flawed
-indicator over all pairs), cv_alpha, cv_beta (coefficients of variation) and coherence [4, K].
-Arrays: counts_K; frequency, alpha, phi, beta, psi of the first TABLE_NEURONS neurons; theta_hat and
-xi_hat, DFT rows of the first SPECTRUM_NEURONS; logits0 [P, P] of the pairs (0, y); correct and
-probability (of the right answer) of each unordered pair; theta and xi, [M, P], where they fit.
-A transformer has what `transformer.measures` takes, and its weights as weights/NAME."""
 
 Rule = Literal["before", "nearest", "near", "exact"]
 
@@ -46,11 +36,6 @@ class Moment(NamedTuple):
 
 # Of every pair: few frames of a small record can afford them.
 PICTURES = {"logits0", "probability", "answers"}
-
-
-def is_weight(name: str) -> bool:
-    """Is this array of a frame trained weights, which only some frames keep?"""
-    return name in ("theta", "xi") or name.startswith("weights/")
 
 
 def frame_steps(epochs: int) -> list[int]:
@@ -120,23 +105,6 @@ def take_frame(theta_MP, xi_MP, logprob_NP, run: Run, with_weights: bool, final:
         frame |= {"theta": host(theta_MP), "xi": host(xi_MP)}
     # Rounded at birth, so that a live frame equals the stored one.
     return {name: unpack(name, pack(name, value)) for name, value in frame.items()}
-
-
-def pack(name: str, value) -> np.ndarray:
-    """A frame array as it is stored: phases as 16-bit fractions of pi, other reals as float16."""
-    value = np.asarray(value)
-    if name in ("phi", "psi"):
-        return np.round(value / np.pi * 32767).astype(np.int16)
-    if value.dtype.kind == "f" and value.ndim:
-        return value.clip(-65504, 65504).astype(np.float16)
-    return value
-
-
-def unpack(name: str, stored: np.ndarray) -> np.ndarray:
-    """The inverse of `pack`, reals as float32."""
-    if name in ("phi", "psi"):
-        return (stored * np.float32(np.pi / 32767)).astype(np.float32)
-    return stored.astype(np.float32) if stored.dtype == np.float16 else stored
 
 
 @dataclass(frozen=True)

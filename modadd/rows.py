@@ -5,7 +5,8 @@ import re
 import numpy as np
 
 from . import fourier
-from .record import Frame, Moment, Record
+from .record import Moment, Record
+from .schema import Frame
 
 LAYERS = ("input", "output")
 SORTS = ("frequency", "magnitude", "IPR", "neuron")

@@ -11,8 +11,8 @@ import torch
 
 from . import data, fourier, measures
 from .model import SWAPS
-from .record import Frame
 from .runs import Run
+from .schema import Frame
 
 NAMES = {"relu": "ReLU", "quad": "x^2", "gelu": "GELU", "identity": "x"}  # of a run's activations in SWAPS
 BLOCK_BYTES = 32 << 20  # of activations in memory at a time

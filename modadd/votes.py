@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from . import data, ideal, surgery
-from .record import Frame, Record
+from .record import Record
 from .runs import Run
+from .schema import Frame
 
 AT_ONCE = 10**9  # multiplications: about a tenth of a second
 PHASES = 9  # of each frequency of the ideal network: every sum that should cancel does

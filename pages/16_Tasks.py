@@ -133,7 +133,7 @@ def learning(record, step=None):
         "Every pair (a, b), a down and b across: orange where a test answer is wrong, blue where a trained one is, "
         f"grey where it is right. Answers are hues, 0 to {p - 1} once around the colour circle: a sum shows stripes."
     )
-    shown = measures.shown_maps(run).tolist()
+    shown = tasks.shown_maps(run).tolist()
     says = lambda at, c: measures.answers_at(frame(at), run, c)  # noqa: E731
     for start in range(0, len(shown), 3) if len(shown) > 1 else ():
         for column, c in zip(st.columns(3), shown[start : start + 3], strict=False):

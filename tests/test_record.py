@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modadd.record
-from modadd import data, fourier, measures
+from modadd import data, fourier, measures, schema
 from modadd.figures import many
-from modadd.record import Detail, Record, frame_steps, pack, thin_rows, unpack, weight_stride
+from modadd.record import Detail, Record, frame_steps, thin_rows, weight_stride
 from modadd.runs import Run, preset
+from modadd.schema import pack, unpack
 from modadd.step import METRICS
 from modadd.store import from_bytes, to_bytes
 
@@ -383,3 +384,22 @@ def test_stored_and_live_records_stand_in_one_table(record):
     stored = Record.from_arrays(record.to_arrays())
     both = many.curves_of({"stored": stored, "live": record}, "train_loss")
     assert len(both) == 2 * len(many.curves_of({"live": record}, "train_loss"))
+
+
+def test_a_frame_holds_what_the_schema_says_and_nothing_else(record):
+    fields, size = schema.fields(record.run), schema.sizes(record.run)
+    for frame in record.frames:
+        assert frame.keys() <= fields.keys()
+        for name, value in frame.items():
+            assert schema.fits(value.shape, fields[name], size), name
+            assert pack(name, value).dtype == np.dtype(fields[name].kind), name
+    always = {name for name, field in fields.items() if field.held == schema.EVERY}
+    assert all(always <= frame.keys() for frame in record.frames)
+    assert record.frames[-1].keys() == fields.keys()
+
+
+@pytest.mark.parametrize("model", schema.FIELDS)
+def test_every_array_of_a_frame_is_described(model):
+    rows = schema.describe(model)
+    assert all(row["says"] and row["held"] in (schema.EVERY, schema.SOME, schema.LAST) for row in rows)
+    assert len({row["name"] for row in rows}) == len(rows)

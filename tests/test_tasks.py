@@ -217,7 +217,7 @@ def test_the_last_row_counts_every_test_example(record):
     assert record.history["held_out_accuracy"][-1] == pytest.approx(right[held_out].mean(), abs=FLOAT32)
     np.testing.assert_array_equal(frame["asked"], test.sum((1, 2)))
     np.testing.assert_array_equal(frame["right"], (right & test).sum((1, 2)))
-    np.testing.assert_array_equal(frame["answers"], frame["every_answer"][measures.shown_maps(SMALL)])
+    np.testing.assert_array_equal(frame["answers"], frame["every_answer"][tasks.shown_maps(SMALL)])
 
 
 def test_a_record_comes_back_from_its_bytes_and_opens(record):
@@ -291,13 +291,13 @@ def test_what_the_general_transformer_cannot_do_is_refused(change):
 
 def test_planted_errors_are_where_they_were_planted():
     run = of("addpow", p=7)
-    answer_SPP = tasks.truth(run)[measures.shown_maps(run)].copy()
+    answer_SPP = tasks.truth(run)[tasks.shown_maps(run)].copy()
     answer_SPP[1, 2, 3] += 1
     example_N = np.array([0, 49, 50, 51, 49 * 6])
     frame = measures.take_frame(run, np.eye(7), answer_SPP, example_N, np.array([1, 1, 0, 1, 0]))
     assert frame["asked"].tolist() == [1, 3, 0, 0, 0, 0, 1]
     np.testing.assert_allclose(measures.by_map(frame), [1, 2 / 3, *4 * [np.nan], 0])
-    wrong = frame["answers"] != tasks.truth(run)[measures.shown_maps(run)]
+    wrong = frame["answers"] != tasks.truth(run)[tasks.shown_maps(run)]
     assert np.argwhere(wrong).tolist() == [[1, 2, 3]]
     counts = {c: measures.wrong(measures.answers_at(frame, run, c), run, c) for c in (0, 1)}
     assert [sum(bad for bad, _ in of_c.values()) for of_c in counts.values()] == [0, 1]

@@ -11,8 +11,9 @@ from conftest import EXACT, FLOAT32, assert_same_arrays, assert_same_training, f
 from modadd import data, runs, training
 from modadd.engine import engine
 from modadd.lab import Lab, carry_out
-from modadd.record import DETAILS, Record, frame_steps, is_weight, thin_rows
+from modadd.record import DETAILS, Record, frame_steps, thin_rows
 from modadd.runs import Run, preset
+from modadd.schema import is_weight
 from modadd.step import METRICS
 from modadd.training import train
 from modadd.transformer import model

@@ -6,8 +6,8 @@ import torch
 from conftest import EXACT, FLOAT32, HALF
 
 from modadd import data, fourier
-from modadd.record import pack, unpack
 from modadd.runs import Run, preset
+from modadd.schema import pack, unpack
 from modadd.transformer import measures, model
 
 P = 13

@@ -8,8 +8,9 @@ import pyarrow as pa
 from .. import data, measures
 from ..forces import on_norm
 from ..fourier import mode_names
-from ..record import Frame, Record, thin_rows
+from ..record import Record, thin_rows
 from ..runs import Run
+from ..schema import Frame
 from . import curves, grids, stages
 from .neurons import round_robin
 from .style import (

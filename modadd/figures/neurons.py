@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 
 from ..fourier import mode_names
-from ..record import Frame
 from ..rows import SHOWN, round_robin
+from ..schema import Frame
 from .style import COLOURS, HEIGHT, Drawing, drawing, heatmap, long, named, ring_scale, step_axis, table, tips
 
 __all__ = ["SHOWN", "phase_scatter", "race_magnitude", "race_misalignment", "round_robin", "spectra", "winner"]

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..measures import coherence
-from ..record import Frame
+from ..schema import Frame
 from .style import COLOURS, Drawing, drawing, few, named, table, tips
 from .weights import round_axes, unit_circle
 

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from .. import fourier
-from ..record import Frame, Moment, Record
+from ..record import Moment, Record
 from ..runs import Run
+from ..schema import Frame
 from ..transformer import task_measures
 from .style import SEQUENTIAL, table
 

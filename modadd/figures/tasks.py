@@ -4,8 +4,9 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..record import Frame, Record, thin_rows
+from ..record import Record, thin_rows
 from ..runs import Run
+from ..schema import Frame
 from ..transformer import task_measures as measures
 from ..transformer import tasks
 from .curves import POINTS

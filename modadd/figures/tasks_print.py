@@ -157,7 +157,7 @@ def figures(run: Run) -> dict[str, Callable[[Record], Figure]]:
     at = "" if run.task == "addition" else "_c0"
     made = {"training": training, "embedding": embedding, "embedding_circuit_gallery": embedding_gallery,
             "attention": attention}  # fmt: skip
-    for c in measures.shown_maps(run).tolist():
+    for c in tasks.shown_maps(run).tolist():
         name = "" if run.task == "addition" else f"_c{c}"
         made |= {f"error_map{name}": partial(error_map, c=c), f"tables{name}": partial(tables, c=c)}
     for layer in range(run.layers):

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from .. import fourier
 from .. import measures as stage_measures
-from ..record import Frame, Record, thin_rows
+from ..record import Record, thin_rows
+from ..schema import Frame
 from ..transformer import measures
 from ..transformer.phases import PHASES
 from .curves import POINTS

@@ -13,8 +13,9 @@ import torch
 
 from ..engine import State, precision
 from ..optim import Optimizer
-from ..record import Frame, frame_steps
+from ..record import frame_steps
 from ..runs import Run
+from ..schema import Frame
 from ..step import METRICS
 from . import model
 from .step import OneLayerStep

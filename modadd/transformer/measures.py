@@ -19,15 +19,13 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from .. import data, fourier
-from ..record import Frame, pack, unpack
 from ..runs import Run
+from ..schema import CIRCLES, MAPS, Frame, pack, unpack
 
 SINGLE = 0.85  # a neuron has one frequency above this share of its variance (appendix C.1)
 GAP = 2.0  # key frequencies end where the sorted norms drop by this factor
 SHARE = 0.1  # or, by the other rule, at this share of the largest norm
 RULES = ("gap", "share")
-MAPS = 12  # neurons whose activations are kept in the last frame
-CIRCLES = 8  # frequencies whose circle of embeddings is kept in the last frame
 
 
 def gini(x) -> float:

@@ -11,8 +11,9 @@ import numpy as np
 
 from .. import data
 from ..measures import spans as of_stages
-from ..record import Frame, Record
+from ..record import Record
 from ..runs import Run
+from ..schema import Frame
 from . import measures
 
 PHASES = ("memorisation", "circuit formation", "cleanup")

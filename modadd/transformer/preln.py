@@ -27,12 +27,13 @@ import torch.nn.functional as F
 
 from ..engine import precision
 from ..model import FUNCTIONS
-from ..record import Frame, frame_steps
+from ..record import frame_steps
 from ..runs import Run
+from ..schema import Frame
 from ..step import METRICS
 from . import tasks
 from .engine import TransformerEngine, weights_of
-from .task_measures import EPS, shown_maps, take_frame
+from .task_measures import EPS, take_frame
 
 LOOK_EVERY = 100  # steps between two looks at the test examples
 LOOK_MOST = 2**15  # examples of a look: all test examples, or this many of them, drawn once; all at the end
@@ -231,12 +232,12 @@ class PreLNEngine(TransformerEngine):
 
     def frame(self, e, with_weights, final=False) -> Frame:
         run, network, host = self.run, self.network, lambda tensor: tensor.cpu().numpy()
-        shown_S = np.arange(tasks.maps(run)) if final else shown_maps(run)
+        shown_S = np.arange(tasks.maps(run)) if final else tasks.shown_maps(run)
         pair_PP = torch.arange(run.p**2, device=self.device)
         wanted = (torch.from_numpy(shown_S).to(self.device)[:, None] * run.p**2 + pair_PP).flatten()
         with precision(run):
             answer_SPP = host(network.answers(self.w, wanted)[1]).reshape(-1, run.p, run.p)
         return take_frame(
-            run, host(self.w["W_E"]), answer_SPP[shown_maps(run)] if final else answer_SPP, host(network.looked_N),
-            host(network.right_N), answer_SPP if final else None,
+            run, host(self.w["W_E"]), answer_SPP[tasks.shown_maps(run)] if final else answer_SPP,
+            host(network.looked_N), host(network.right_N), answer_SPP if final else None,
         ) | (weights_of(self.w) if with_weights else {})  # fmt: skip

@@ -9,16 +9,15 @@ import numpy as np
 from scipy.special import erf
 
 from .. import fourier
-from ..record import Frame, Record, pack, unpack
+from ..record import Record
 from ..runs import Run
+from ..schema import Frame, pack, unpack
 from . import tasks
 
 EPS = 1e-5  # of the layer norms
 SUSTAINED = 1_000  # steps that a perfect test accuracy must last to count as solved
 ROWS = 2**11  # examples that are read at once
 COMPONENTS = 4  # principal components kept in a frame
-SHOWN_POWERS = (0, 1, 2, 5, 16, 32)  # c whose maps every frame keeps: trivial, the sum, a pair, all, and the coarsest
-SHOWN_SUMMANDS = 5
 PURE = 0.7  # columns at least so pure, of the purest, may be chosen for their phase
 
 Weights = dict[str, np.ndarray]
@@ -26,14 +25,6 @@ ACTIVATIONS = {
     "relu": lambda h: np.maximum(h, 0), "quad": np.square, "gelu": lambda h: h * (1 + erf(h / np.sqrt(2))) / 2,
     "identity": lambda h: h,
 }  # fmt: skip
-
-
-def shown_maps(run: Run) -> np.ndarray:
-    """The values of c whose maps over (a, b) every frame keeps, [S]; 0 alone for addition."""
-    C = tasks.maps(run)
-    if run.task == "addpow":
-        return np.array([c for c in SHOWN_POWERS if c < C])
-    return np.unique(np.linspace(0, C - 1, min(C, SHOWN_SUMMANDS)).round().astype(int))
 
 
 def take_frame(run: Run, embed_PD, answer_SPP, example_N, right_N, every_CPP=None) -> Frame:
@@ -70,7 +61,7 @@ def answers_at(frame: Frame, run: Run, c: int) -> np.ndarray | None:
     """What the network answers to every (a, b) at one c, [P, P]; None if the frame does not hold it."""
     if "every_answer" in frame:
         return frame["every_answer"][c]
-    place = np.flatnonzero(shown_maps(run) == c)
+    place = np.flatnonzero(tasks.shown_maps(run) == c)
     return frame["answers"][place[0]] if len(place) and "answers" in frame else None
 
 

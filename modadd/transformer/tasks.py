@@ -16,6 +16,8 @@ from ..data import train_mask
 from ..runs import Run
 
 EXPONENTS = 33
+SHOWN_POWERS = (0, 1, 2, 5, 16, 32)  # c whose maps every frame keeps: trivial, the sum, a pair, all, and the coarsest
+SHOWN_SUMMANDS = 5
 
 
 def length(run: Run) -> int:
@@ -26,6 +28,14 @@ def length(run: Run) -> int:
 def maps(run: Run) -> int:
     """How many values c takes: 1 for addition, which has none."""
     return {"addition": 1, "addpow": min(EXPONENTS, run.p), "add3": run.p}[run.task]
+
+
+def shown_maps(run: Run) -> np.ndarray:
+    """The values of c whose maps over (a, b) every frame keeps, [S]; 0 alone for addition."""
+    C = maps(run)
+    if run.task == "addpow":
+        return np.array([c for c in SHOWN_POWERS if c < C])
+    return np.unique(np.linspace(0, C - 1, min(C, SHOWN_SUMMANDS)).round().astype(int))
 
 
 def count(run: Run) -> int:
