@@ -280,15 +280,15 @@ def _held_back(run: Run) -> bool:
 
 
 PHASES, WEIGHTS, LOGITS, SURGERY, GROKKING = (
-    f"pages/{name}.py" for name in ("5_Phases", "4_Weights", "6_Logits", "7_Surgery", "12_Grokking")
+    f"pages/{name}.py" for name in ("Phases", "Weights", "Logits", "Surgery", "Grokking")
 )
-LOTTERY, FLOW = "pages/8_Lottery.py", "pages/9_Gradient_flow.py"
+LOTTERY, FLOW = "pages/Lottery.py", "pages/Gradient_flow.py"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("learns", "The network learns every sum it is shown", "train accuracy 100 %",
-          _last("train_accuracy"), 1.0, 0.95, "train accuracy {:.1%}", "pages/2_Overview.py"),
+          _last("train_accuracy"), 1.0, 0.95, "train accuracy {:.1%}", "pages/Overview.py"),
     Claim("certain", "A right answer is also a sure one", "the loss falls far below ln p (to a tenth)",
-          loss_left, 0.1, 0.9, "train loss is {:.3g} of ln p", "pages/2_Overview.py"),
+          loss_left, 0.1, 0.9, "train loss is {:.3g} of ln p", "pages/Overview.py"),
     Claim("one-cosine", "Each neuron is one cosine", "one frequency holds 95 % of a neuron's energy; fails below half",
           energy_share, 0.95, 0.5, "{:.1%} of the energy of the median neuron", WEIGHTS),
     Claim("both-layers", "Both layers of a neuron hold the same frequency", "all neurons (at least 99 %)",

@@ -5,29 +5,39 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from serving import ROOT
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest, app_test
 
 from modadd import ui
 
-HOME = "streamlit_app.py"
+HOME = "pages/Home.py"
 PATIENCE = 120  # seconds for a page; a busy machine takes its time
+
+
+class Pages(PagesManager):
+    """The pages as the server of the lab has them (modadd/ui/early.py)."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        PagesManager.uses_pages_directory = False
 
 
 @pytest.fixture
 def app(tmp_path, monkeypatch):
     """app(page, atlas, **query) opens a page at this address as a new visitor, over a cache that begins empty.
 
-    The page is a file (pages/4_Weights.py) or its stem.  `atlas` says whether the atlas is there, or names the folder
+    The page is a file (pages/Weights.py) or its stem.  `atlas` says whether the atlas is there, or names the folder
     of another one; it stays so for the pages opened after it.
     """
     monkeypatch.setenv("MODADD_CACHE", str(tmp_path / "runs"))
     monkeypatch.delenv("MODADD_HOSTED", raising=False)
+    monkeypatch.setattr(app_test, "PagesManager", Pages)
     forget()
 
     def open_page(page: str = HOME, atlas: bool | Path | None = True, **query: str) -> AppTest:
         if atlas is not True:
             monkeypatch.setattr(ui.lab().store, "atlas", atlas or None)
-        test = AppTest.from_file(str(ROOT / HOME), default_timeout=PATIENCE)
+        test = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=PATIENCE)
         if page != HOME:
             test.switch_page(page if page.endswith(".py") else f"pages/{page}.py")
         for name, value in query.items():

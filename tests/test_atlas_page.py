@@ -19,7 +19,7 @@ from modadd.runs import PRESETS
 from modadd.store import ATLAS, write_atlas
 from pages import charts, errors, said
 
-PAGE = "pages/14_Atlas.py"
+PAGE = "pages/Atlas.py"
 KEPT = 1e-3  # a kept number, rounded to six digits, against one measured on another machine, relative
 CHARTS = 5 + len(over_p.EVERY) + len(over_p.PLOTS) + 3  # and the keys of the groups, and the bets
 SAMPLE = 8

@@ -9,7 +9,7 @@ from browser import in_a_browser
 from serving import ROOT
 
 pytestmark = in_a_browser
-PAGES = ["", *sorted(file.stem.partition("_")[2] for file in ROOT.glob("pages/*.py"))]
+PAGES = ["", *sorted(file.stem for file in ROOT.glob("pages/*.py") if file.stem != "Home")]
 LOOKS = {
     "wide, light": (1280, "light"), "narrow, dark": (400, "dark"),
     "wide, dark": (1280, "dark"), "narrow, light": (400, "light"),

@@ -218,7 +218,7 @@ def test_the_script_opens_a_bundle(packed, record, tmp_path):
 def test_the_page_opens_a_bundle_or_a_record(app, packed, record):
     files = {"run.zip": packed, f"{SMALL.id}.safetensors": exchange.to_safetensors(record)}
     for name, content in files.items():
-        test = app("20_Import")
+        test = app("Import")
         test.file_uploader[0].set_value((name, content, "")).run()
         assert any("a custom run at p = 7, 300 steps" in text.value for text in test.markdown)
         assert any("Its checksums are right" in text.value for text in test.markdown) == name.endswith(".zip")
@@ -233,7 +233,7 @@ def test_the_page_opens_a_bundle_or_a_record(app, packed, record):
 
 def test_strangers_cannot_put_numbers_under_a_known_name(app, packed, monkeypatch):
     monkeypatch.setenv("MODADD_HOSTED", "1")
-    test = app("20_Import")
+    test = app("Import")
     test.file_uploader[0].set_value(("run.zip", packed, "")).run()
     assert "under the name of the real one" in test.error[0].value
     assert not [button for button in test.button if button.label == "Import"]

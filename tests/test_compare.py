@@ -20,7 +20,7 @@ TRANSFORMER = "p053-transformer-4f857ff544"  # in the atlas
 @pytest.fixture
 def app(app):
     """Opens this page."""
-    return partial(app, "22_Compare")
+    return partial(app, "Compare")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from modadd import preset, ui
 from pages import charts, errors, press
 
 LOTTERY, FLOW, SIMULATION, CLAIMS = (
-    f"pages/{name}.py" for name in ("8_Lottery", "9_Gradient_flow", "10_Simulation", "11_Claims")
+    f"pages/{name}.py" for name in ("Lottery", "Gradient_flow", "Simulation", "Claims")
 )
 PAGES = [LOTTERY, FLOW, SIMULATION, CLAIMS]
 

@@ -33,7 +33,7 @@ def test_a_term_is_found_by_its_name_before_its_mention():
     ("asked", "count"), [("", len(glossary.TERMS)), ("ghost", len(glossary.find("ghost"))), ("zzz", 0)]
 )
 def test_the_page_shows_what_was_asked_for(app, asked, count):
-    test = app("23_Glossary", **({"term": asked} if asked else {}))
+    test = app("Glossary", **({"term": asked} if asked else {}))
     assert not test.exception
     assert not errors(test)
     assert len(test.main.get("page_link")) == count

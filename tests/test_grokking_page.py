@@ -12,7 +12,7 @@ from modadd.figures import grokking
 from modadd.runs import WARMUP
 from pages import charts, errors, said
 
-PAGE = "pages/12_Grokking.py"
+PAGE = "pages/Grokking.py"
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from streamlit.testing.v1 import AppTest
 from modadd import ideal, lesson, measures, preset, surgery, ui
 from modadd.figures import grokking
 from modadd.figures.network import NEURONS, network
-from pages import HOME, errors
+from pages import errors
 
 SMALL = preset("standard", 13, epochs=3000)
-INTRODUCTION = "pages/21_Introduction.py"
+INTRODUCTION = "pages/Introduction.py"
 
 
 def told(test: AppTest) -> list[str]:
@@ -25,10 +25,10 @@ def told(test: AppTest) -> list[str]:
 
 
 def test_home_with_an_empty_cache_starts_one_network_for_all_visitors(app):
-    first = app("streamlit_app.py")
+    first = app("pages/Home.py")
     assert not first.exception
     assert not errors(first)
-    second = app("streamlit_app.py")
+    second = app("pages/Home.py")
     assert not second.exception
     assert [job.run for job in ui.lab().jobs()] == [SMALL]
     ways = {link.proto.label for link in first.main.get("page_link")}
@@ -36,9 +36,9 @@ def test_home_with_an_empty_cache_starts_one_network_for_all_visitors(app):
 
 
 def test_home_tells_of_the_finished_network_in_its_own_numbers(app):
-    app("streamlit_app.py")
+    app("pages/Home.py")
     assert ui.lab().job(SMALL.id).done.wait(60)
-    test = app("streamlit_app.py")
+    test = app("pages/Home.py")
     assert not test.exception
     record = ui.find(SMALL.id).record
     said = next(text.value for text in test.markdown if "It learns." in text.value)
@@ -140,7 +140,7 @@ def test_words_move_the_film_to_a_named_step(app):
     test = app(INTRODUCTION, p="23")
     test.toggle(key="everything").set_value(True).run()
     record = ui.find(preset("grokking", 23).id).record
-    test.button(key="go-pages/12_Grokking.py-memorised").click().run()
+    test.button(key="go-pages/Grokking.py-memorised").click().run()
     assert not test.exception
     assert test.session_state["step"] == record.at(measures.stages(record)[0], None, "nearest").step
 
@@ -150,15 +150,15 @@ def test_what_the_server_loads_ahead_can_be_loaded(caplog):
     assert not caplog.records
 
 
-def test_streamlit_finds_the_server_in_the_file_of_home():
+def test_streamlit_finds_the_server_in_the_entry_script():
     from streamlit.web.server.app_discovery import discover_asgi_app
 
-    found = discover_asgi_app(ROOT / HOME)
+    found = discover_asgi_app(ROOT / "streamlit_app.py")
     assert found.import_string == "streamlit_app:app"  # or nothing would be loaded ahead
 
 
 def test_an_empty_word_in_the_address_asks_for_nothing(app):
-    test = app("pages/23_Glossary.py", term="")
+    test = app("pages/Glossary.py", term="")
     assert not test.exception
     assert not errors(test)
     assert not test.info

@@ -431,11 +431,11 @@ def test_the_script_refuses_in_one_sentence(tmp_path):
 
 # -- the page -----------------------------------------------------------------------------------
 
-CHARTS = {"1_Live": 6, "2_Overview": 1, "4_Weights": 8, "5_Phases": 8, "6_Logits": 5, "7_Surgery": 5}
+CHARTS = {"Live": 6, "Overview": 1, "Weights": 8, "Phases": 8, "Logits": 5, "Surgery": 5}
 
 
 def test_uploads_are_understood_and_imported(app, record):
-    test = app("20_Import")
+    test = app("Import")
     assert not test.exception
     mime = "application/octet-stream"
     test.file_uploader[0].set_value(
@@ -457,14 +457,14 @@ def test_uploads_are_understood_and_imported(app, record):
 
 def test_a_path_of_the_server_is_read_unless_strangers_are_served(app, tmp_path, monkeypatch):
     folder = folder_of(tmp_path, {"7.safetensors": safe()})
-    test = app("20_Import")
+    test = app("Import")
     test.text_input(key="import-path").set_value(str(folder)).run()
     press(test, "Import")
     assert not test.exception
     (card,) = ui.lab().store.cards_of_cache().values()
     assert card["provenance"]["imported"] == "checkpoints"
     monkeypatch.setenv("MODADD_HOSTED", "1")
-    test = app("20_Import")
+    test = app("Import")
     assert not test.exception
     assert not [box for box in test.text_input if box.key == "import-path"]
 
@@ -472,7 +472,7 @@ def test_a_path_of_the_server_is_read_unless_strangers_are_served(app, tmp_path,
 def test_a_server_for_strangers_keeps_its_limits(app, monkeypatch):
     monkeypatch.setenv("MODADD_HOSTED", "1")
     monkeypatch.setenv("MODADD_HOSTED_D_MLP", "10")
-    test = app("20_Import")
+    test = app("Import")
     test.file_uploader[0].set_value(("1.safetensors", safe(), "")).run()
     press(test, "Import")
     assert any("this server allows 10" in text.value for text in test.error)
@@ -483,7 +483,7 @@ def test_a_server_for_strangers_keeps_its_limits(app, monkeypatch):
     ("name", "data"), [("1.pth", b"text"), ("[b](http://x).pth", b""), ("1.safetensors", safe(nan(THETA)))]
 )
 def test_a_bad_upload_is_one_sentence_on_the_page(app, name, data):
-    test = app("20_Import")
+    test = app("Import")
     test.file_uploader[0].set_value((name, data, "")).run()
     assert not test.exception
     assert len(test.error) == 1

@@ -16,7 +16,7 @@ def address(test: AppTest) -> dict[str, str]:
 
 
 def test_what_is_moved_is_in_the_address_and_the_address_opens_the_same_view(app):
-    test = app("4_Weights", p="23")
+    test = app("Weights", p="23")
     test.selectbox(key="preset-of-standard").set_value("quad_random").run()
     test.select_slider(key="step").set_value(256).run()
     test.number_input(key="inspected").set_value(11).run()
@@ -24,7 +24,7 @@ def test_what_is_moved_is_in_the_address_and_the_address_opens_the_same_view(app
     test.segmented_control(key="rows_by").set_value("IPR").run()
     link = address(test)
     assert link == link | {"p": "23", "preset": "quad_random", "step": "256", "neuron": "11", "log": "1", "sort": "IPR"}
-    again = app("4_Weights", **link)
+    again = app("Weights", **link)
     assert not again.exception
     assert not errors(again)
     assert again.selectbox(key="preset-of-standard").value == "quad_random"
@@ -38,11 +38,11 @@ def test_what_is_moved_is_in_the_address_and_the_address_opens_the_same_view(app
 @pytest.mark.parametrize(
     ("page", "query", "key", "value"),
     [
-        ("5_Phases", {"k": "3"}, "ring-23", 3),
-        ("6_Logits", {"x": "5"}, f"pair-x-{preset('standard', 23).id}", 5),
-        ("8_Lottery", {"neuron": "17"}, "neuron", 17),
-        ("12_Grokking", {"criterion": "80"}, "criterion", 80),
-        ("21_Introduction", {"y": "2"}, "intro-y-23", 2),
+        ("Phases", {"k": "3"}, "ring-23", 3),
+        ("Logits", {"x": "5"}, f"pair-x-{preset('standard', 23).id}", 5),
+        ("Lottery", {"neuron": "17"}, "neuron", 17),
+        ("Grokking", {"criterion": "80"}, "criterion", 80),
+        ("Introduction", {"y": "2"}, "intro-y-23", 2),
     ],
 )
 def test_a_page_opens_at_the_choice_of_its_link(app, page, query, key, value):
@@ -54,17 +54,17 @@ def test_a_page_opens_at_the_choice_of_its_link(app, page, query, key, value):
 
 
 def test_the_newest_step_needs_no_word_and_a_step_between_frames_opens_the_nearest(app):
-    test = app("5_Phases", p="23")
+    test = app("Phases", p="23")
     assert "step" not in address(test.run())
     test.button(key="step-Start").click().run()
     assert address(test)["step"] == "0"
     test.button(key="step-End").click().run()
     assert "step" not in address(test)
-    assert app("5_Phases", p="23", step="250").select_slider(key="step").value == 256
+    assert app("Phases", p="23", step="250").select_slider(key="step").value == 256
 
 
 def test_while_it_plays_the_address_rests_and_pausing_writes_it_once(app, monkeypatch):
-    test = app("5_Phases", p="23")
+    test = app("Phases", p="23")
     written = []
     real = links.write
     monkeypatch.setattr(links, "write", lambda name, value: (written.append(name), real(name, value)))
@@ -79,7 +79,7 @@ def test_while_it_plays_the_address_rests_and_pausing_writes_it_once(app, monkey
 
 @pytest.mark.parametrize("text", ["-1", "٣", "<b>", "9" * 5000])
 def test_any_text_for_a_number_ends_in_a_number_and_a_sentence(app, text):
-    test = app("8_Lottery", p="23", neuron=text, step=text)
+    test = app("Lottery", p="23", neuron=text, step=text)
     assert not test.exception
     assert 0 <= test.number_input(key="neuron").value < 512
     assert test.select_slider(key="step").value in (0, 5000)
@@ -89,7 +89,7 @@ def test_any_text_for_a_number_ends_in_a_number_and_a_sentence(app, text):
 
 
 def test_a_link_followed_inside_the_lab_overrules_the_session_and_an_old_address_does_not(app):
-    test = app("5_Phases", p="23")
+    test = app("Phases", p="23")
     test.select_slider(key="step").set_value(256).run()
     test.query_params["step"] = "64"  # a link
     assert test.run().select_slider(key="step").value == 64
@@ -99,31 +99,19 @@ def test_a_link_followed_inside_the_lab_overrules_the_session_and_an_old_address
     assert address(test)["step"] == "304"
 
 
-def test_ways_keep_the_run_where_it_can_be_shown_and_the_step(app):
-    run = preset("standard", 23).id
-    test = app("5_Phases", p="23", run=run, step="256").run()
-    ways = {way.proto.label: way.proto.query_string for way in test.sidebar.get("page_link")}
-    assert all("p=23" in query for query in ways.values())
-    for name in ("Weights", "Live", "Overview", "Forks"):
-        assert f"run={run}" in ways[name]
-        assert "step=256" in ways[name]
-    for name in ("Home", "Tasks", "Transformer", "Sweeps"):
-        assert "run=" not in ways[name]
-
-
 def test_the_overview_shows_the_run_of_its_link(app):
     run = preset("quad_random", 23)
-    test = app("2_Overview", run=run.id)
+    test = app("Overview", run=run.id)
     assert not test.exception
     assert not errors(test)
     assert any(run.id in text.value for text in test.caption)
-    lost = app("2_Overview", run="p023-nothing-0123456789")
+    lost = app("Overview", run="p023-nothing-0123456789")
     assert "No run called" in errors(lost)[0]
     assert "run" not in address(lost)
 
 
 def test_a_link_for_a_class_locks_and_hides_and_stays_on_every_page(app):
-    test = app("5_Phases", p="23", step="256", lock="p,run,step", hide="controls,sidebar")
+    test = app("Phases", p="23", step="256", lock="p,run,step", hide="controls,sidebar")
     assert not test.exception
     assert not errors(test)
     for control in (
@@ -135,13 +123,13 @@ def test_a_link_for_a_class_locks_and_hides_and_stays_on_every_page(app):
     assert "stSidebar" in hidden
     assert "stSlider" in hidden
     assert {"lock", "hide"} <= address(test.run()).keys()
-    free = app("5_Phases", p="23", lock="everything", hide="<style>")
+    free = app("Phases", p="23", lock="everything", hide="<style>")
     assert not free.select_slider(key="p").disabled
     assert len(errors(free)) == 2
 
 
 def test_the_popovers_offer_the_address_and_compose_one_for_a_class(app):
-    test = app("5_Phases", p="23", step="256")
+    test = app("Phases", p="23", step="256")
     test.session_state["copy-link"] = True
     test.run()
     assert "step=256" in test.sidebar.code[0].value
@@ -160,7 +148,7 @@ def test_a_value_beyond_a_smaller_run_is_brought_to_its_end(app):
     run = preset("standard", 7, d_mlp=12)
     record = finish(replace(run, epochs=60))
     ui.lab().store.put(record)
-    test = app("4_Weights", p="23", neuron="300")
+    test = app("Weights", p="23", neuron="300")
     assert test.number_input(key="inspected").value == 300
     test.query_params["run"], test.query_params["p"] = record.run.id, "7"
     test.run()

@@ -93,7 +93,7 @@ def test_other_words_are_refused_in_a_sentence(text):
 
 
 def test_seeds_that_are_missing_are_offered_at_a_price(app):
-    test = app("pages/18_Seeds.py", p="5", seeds="1-2")
+    test = app("pages/Seeds.py", p="5", seeds="1-2")
     assert not test.exception
     assert not errors(test)
     assert "2 of 2 seeds are still to be trained" in said(test)
@@ -102,7 +102,7 @@ def test_seeds_that_are_missing_are_offered_at_a_price(app):
 
 
 def test_seeds_are_trained_and_drawn(app):
-    test = app("pages/18_Seeds.py", p="3", seeds="1-2")
+    test = app("pages/Seeds.py", p="3", seeds="1-2")
     press(test, "Train what is missing")
     assert not test.exception
     runs = [preset("standard", 3, seed=seed) for seed in (1, 2)]
@@ -117,7 +117,7 @@ def test_seeds_are_trained_and_drawn(app):
 
 @pytest.mark.parametrize("bad", ["<script>", "1-999999999", "", "½"])
 def test_seeds_that_are_none_are_one_sentence(app, bad):
-    test = app("pages/18_Seeds.py", p="5", seeds=bad)
+    test = app("pages/Seeds.py", p="5", seeds=bad)
     assert not test.exception
     assert len(errors(test)) == 1
 
@@ -132,7 +132,7 @@ def parent_in(store, record):
 
 def test_a_fork_is_made_and_drawn_beside_its_parent(app, record):
     store = ui.lab().store
-    test = app("pages/19_Forks.py", run=parent_in(store, record))
+    test = app("pages/Forks.py", run=parent_in(store, record))
     assert not test.exception
     assert "has no fork yet" in said(test)
     next(box for box in test.number_input if box.label == "Weight decay").set_value(2.0).run()
@@ -149,7 +149,7 @@ def test_a_fork_is_made_and_drawn_beside_its_parent(app, record):
 
 def test_a_compact_parent_is_forked_from_its_weights(app, record):
     small = record.compact(DETAILS[0])
-    test = app("pages/19_Forks.py", run=parent_in(ui.lab().store, small))
+    test = app("pages/Forks.py", run=parent_in(ui.lab().store, small))
     take = next(box for box in test.selectbox if box.label == "Take along")
     assert len(take.options) == 2
     assert not test.exception
@@ -160,13 +160,13 @@ def test_stored_forks_appear(app, record):
     store.put(record)
     child = fork(SMALL, 300, epochs=400)
     store.put(begin(child, record))
-    test = app("pages/19_Forks.py", run=SMALL.id)
+    test = app("pages/Forks.py", run=SMALL.id)
     assert not test.exception
     assert "from 300: until 400" in test.dataframe[0].value["run"].tolist()
 
 
 def test_a_fork_that_makes_no_sense_is_one_sentence(app, record):
-    test = app("pages/19_Forks.py", run=parent_in(ui.lab().store, record))
+    test = app("pages/Forks.py", run=parent_in(ui.lab().store, record))
     next(box for box in test.number_input if box.label == "Train until step").set_value(2).run()
     assert not test.exception
     assert len(errors(test)) == 1

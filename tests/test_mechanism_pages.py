@@ -12,7 +12,7 @@ from modadd.figures import logits, neurons, phases
 from pages import charts, errors, press
 
 COARSE = 0.04  # spectra of compact records keep five binary digits
-CHARTS = {"pages/4_Weights.py": 11, "pages/5_Phases.py": 10, "pages/6_Logits.py": 5, "pages/7_Surgery.py": 5}
+CHARTS = {"pages/Weights.py": 11, "pages/Phases.py": 10, "pages/Logits.py": 5, "pages/Surgery.py": 5}
 
 
 @pytest.mark.parametrize("page", CHARTS)
@@ -97,7 +97,7 @@ def test_a_record_without_weights_is_drawn_as_far_as_it_goes(app, page, record):
     assert charts(test)
 
 
-@pytest.mark.parametrize("page", ["pages/4_Weights.py", "pages/5_Phases.py"])
+@pytest.mark.parametrize("page", ["pages/Weights.py", "pages/Phases.py"])
 def test_the_player_moves_the_charts(app, page):
     test = app(page, p="23")
     before = charts(test)
@@ -108,7 +108,7 @@ def test_the_player_moves_the_charts(app, page):
 
 
 def test_neurons_beyond_the_kept_spectra_are_shown_where_weights_are(app):
-    test = app("pages/4_Weights.py", p="23")
+    test = app("pages/Weights.py", p="23")
     test.select_slider(key="step").set_value(0).run()
     test.text_input(key="typed_neurons").set_value("3, 100-104").run()
     assert not test.exception
@@ -123,15 +123,15 @@ def test_neurons_beyond_the_kept_spectra_are_shown_where_weights_are(app):
 
 
 def test_a_neuron_without_spectra_races_with_its_leader_only(app):
-    test = app("pages/5_Phases.py", p="23")
+    test = app("pages/Phases.py", p="23")
     test.number_input(key="raced").set_value(400).run()
     assert not test.exception
     assert any("knows only the frequency in the lead" in text.value for text in test.caption)
-    assert len(charts(test)) == CHARTS["pages/5_Phases.py"]
+    assert len(charts(test)) == CHARTS["pages/Phases.py"]
 
 
 def test_any_pair_and_any_row_can_be_asked(app):
-    test = app("pages/6_Logits.py", p="23")
+    test = app("pages/Logits.py", p="23")
     test.number_input(key="row-x-23").set_value(5)
     test.number_input(key=f"pair-x-{preset('standard', 23).id}").set_value(22)
     test.number_input(key=f"pair-y-{preset('standard', 23).id}").set_value(22).run()
@@ -140,7 +140,7 @@ def test_any_pair_and_any_row_can_be_asked(app):
 
 
 def test_operations_add_up_and_are_undone(app):
-    test = app("pages/7_Surgery.py", p="23")
+    test = app("pages/Surgery.py", p="23")
     accuracy = lambda: next(m.value for m in test.metric if m.label == "accuracy, all sums")  # noqa: E731
     assert accuracy() == "100.0%"
     test.selectbox(key="operation").set_value("shuffle ψ alone").run()

@@ -8,7 +8,7 @@ from modadd import preset, ui
 from modadd import store as store_module
 from pages import charts, errors, press
 
-PAGES = ["streamlit_app.py", "pages/1_Live.py", "pages/2_Overview.py", "pages/3_Runs.py"]
+PAGES = ["pages/Home.py", "pages/Live.py", "pages/Overview.py", "pages/Runs.py"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -32,24 +32,24 @@ def test_a_bad_modulus_in_the_url_is_named_and_replaced(app, page):
 
 
 def test_overview_draws_both_presets_of_the_atlas(app):
-    test = app("pages/2_Overview.py", p="23")
+    test = app("pages/Overview.py", p="23")
     assert len(charts(test)) == 12
     assert any("generalisation ends" in text.value for text in test.markdown)
 
 
 def test_overview_offers_to_train_what_is_not_there(app):
-    test = app("pages/2_Overview.py", atlas=False, p="29")
+    test = app("pages/Overview.py", atlas=False, p="29")
     assert any("It would take about" in text.value for text in test.info)
     assert {"Train it"} <= {button.label for button in test.button}
 
 
 def test_overview_explains_that_grokking_starts_at_19(app):
-    test = app("pages/2_Overview.py", p="13")
+    test = app("pages/Overview.py", p="13")
     assert any("from p = 19 on" in text.value for text in test.info)
 
 
 def test_the_player_moves_every_chart_of_the_overview(app):
-    test = app("pages/2_Overview.py", p="23")
+    test = app("pages/Overview.py", p="23")
     before = charts(test)
     test.select_slider(key="step").set_value(200).run()
     after = charts(test)
@@ -59,14 +59,14 @@ def test_the_player_moves_every_chart_of_the_overview(app):
 
 def test_live_opens_a_finished_run_of_the_atlas_at_once(app):
     run = preset("standard", 23)
-    test = app("pages/1_Live.py", run=run.id)
+    test = app("pages/Live.py", run=run.id)
     assert any("ran to its last step" in text.value for text in test.success)
     assert len(charts(test)) == 8
 
 
 @pytest.mark.parametrize("bad", ["p023-standard-0000000000", "../../etc/passwd", "<script>", "p023", "x" * 5000])
 def test_a_run_id_that_does_not_exist_is_one_sentence(app, bad):
-    test = app("pages/1_Live.py", run=bad)
+    test = app("pages/Live.py", run=bad)
     assert not test.exception
     assert len(errors(test)) == 1
     assert "is here: choose its settings on the left and press Train" in errors(test)[0]
@@ -74,7 +74,7 @@ def test_a_run_id_that_does_not_exist_is_one_sentence(app, bad):
 
 
 def test_live_trains_and_its_tick_follows(app):
-    test = app("pages/1_Live.py", p="7")
+    test = app("pages/Live.py", p="7")
     test.number_input(key="epochs-standard").set_value(300).run()
     press(test, "Train")
     run = preset("standard", 7, epochs=300)
@@ -93,7 +93,7 @@ def test_pause_and_resume_from_the_page(app):
     job = ui.lab().submit(run, "cpu")
     while job.record is None:
         time.sleep(0.05)
-    test = app("pages/1_Live.py", run=run.id)
+    test = app("pages/Live.py", run=run.id)
     assert len(charts(test)) == 8
     press(test, "Pause")
     job.done.wait(60)
@@ -109,7 +109,7 @@ def test_pause_and_resume_from_the_page(app):
 
 
 def test_settings_that_are_no_run_are_one_sentence(app):
-    test = app("pages/1_Live.py", p="7")
+    test = app("pages/Live.py", p="7")
     test.selectbox(key="precision-standard").set_value("tf32").run()
     test.selectbox(key="device").set_value("cpu").run()
     press(test, "Train")
@@ -122,7 +122,7 @@ def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):
     from modadd import cost
 
     monkeypatch.setattr(cost, "free_memory", lambda device="cpu": 10_000_000)
-    test = app("pages/1_Live.py", p="97")
+    test = app("pages/Live.py", p="97")
     assert any("GiB of memory" in text.value for text in test.sidebar.caption)
     press(test, "Train")
     assert any(f"choose a smaller p or {ui.plain('d_mlp')}" in text for text in errors(test))
@@ -130,8 +130,8 @@ def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):
 
 
 def test_runs_lists_the_atlas_and_nothing_is_an_invitation(app):
-    assert len(app("pages/3_Runs.py").dataframe) == 1
-    assert any("Nothing has been trained here yet" in text.value for text in app("pages/3_Runs.py", atlas=False).info)
+    assert len(app("pages/Runs.py").dataframe) == 1
+    assert any("Nothing has been trained here yet" in text.value for text in app("pages/Runs.py", atlas=False).info)
 
 
 def test_a_damaged_record_is_named_and_the_page_goes_on(app):
@@ -139,6 +139,6 @@ def test_a_damaged_record_is_named_and_the_page_goes_on(app):
     shelf = ui.lab().store
     good = store_module.to_bytes(shelf.get(run.id))
     shelf._cache.set(run.id, good[:-100] + b"x" * 100, tag="{}")
-    test = app("pages/1_Live.py", run=run.id)
+    test = app("pages/Live.py", run=run.id)
     assert not test.exception
     assert any(run.id in text and "delete it or train it again" in text for text in errors(test))

@@ -135,7 +135,7 @@ def test_a_limit_that_is_no_number_is_named_and_closes_the_house(host, app, text
     host(p=text)
     with pytest.raises(ValueError, match=r"^MODADD_HOSTED_P must be a whole number from 1 to 1,000,000,000, got "):
         hosting.limits()
-    test = app("pages/1_Live.py")
+    test = app("pages/Live.py")
     assert "must be a whole number" in refusal(test)
     assert not test.title
     assert not test.button
@@ -225,8 +225,8 @@ def test_the_lab_does_not_grow_with_every_run_it_ever_trained(store, monkeypatch
 
 @pytest.mark.parametrize(
     ("page", "button"),
-    [("pages/1_Live.py", "Train"), ("pages/4_Weights.py", "Train it"), ("pages/16_Tasks.py", "Train it"),
-     ("pages/18_Seeds.py", "Train what is missing")],
+    [("pages/Live.py", "Train"), ("pages/Weights.py", "Train it"), ("pages/Tasks.py", "Train it"),
+     ("pages/Seeds.py", "Train what is missing")],
 )  # fmt: skip
 def test_a_page_says_in_a_sentence_what_the_server_refuses(host, app, page, button):
     host(p=5)
@@ -261,7 +261,7 @@ def test_only_who_began_a_run_steers_it_among_strangers(host, app, training, mon
     seen = {}
     for who in ("she", "he"):
         monkeypatch.setattr(ui.progress, "visitor", lambda who=who: who)
-        seen[who] = {button.label for button in app("pages/1_Live.py", run=run.id, p="7").button}
+        seen[who] = {button.label for button in app("pages/Live.py", run=run.id, p="7").button}
         assert ui.steers(run.id) == (who == "she" or not strangers)
     assert {"Pause", "Stop"} <= seen["she"]
     assert ({"Pause", "Stop"} & seen["he"] == set()) == strangers
@@ -279,7 +279,7 @@ def test_every_button_that_ends_or_deletes_a_run_asks_whose_it_is():
 
 def test_the_home_page_lives_without_its_network(host, app):
     host(p=5)
-    test = app("streamlit_app.py")
+    test = app("pages/Home.py")
     assert "the modulus p is 13" in refusal(test)
     assert test.title
 
@@ -289,7 +289,7 @@ def test_nothing_is_lost_where_training_it_again_is_refused(host, app, record):
     host(p=5)
     with pytest.raises(ValueError, match="modulus p is 7"):
         ui.lab().admit(record.run)
-    steps = (ROOT / "pages" / "3_Runs.py").read_text()
+    steps = (ROOT / "pages" / "Runs.py").read_text()
     again = steps[steps.index("Train it again") :]
     assert again.index("admit(") < again.index("delete(") < again.index("submit(")
 
@@ -301,9 +301,9 @@ def test_an_error_tells_strangers_nothing(host, app, monkeypatch):
     lab = ui.lab()
     with monkeypatch.context() as broken:
         broken.setattr(ui, "lab", fail)
-        (at_home,) = app("streamlit_app.py").exception
+        (at_home,) = app("pages/Home.py").exception
         host()
-        (shown,) = app("streamlit_app.py").exception
+        (shown,) = app("pages/Home.py").exception
     assert ui.lab() is lab
     assert "under the mat" in at_home.message
     assert at_home.stack_trace
@@ -358,7 +358,7 @@ def test_no_page_writes_html(file):
     for name, call in calls(file):
         assert said(call, "unsafe_allow_html") is not True, file.name
         if name == "st.html":  # a line of style, made of the program's own names
-            assert file.name in ("links.py", "streamlit_app.py"), file.name
+            assert file.name in ("links.py", "navigation.py", "Home.py"), file.name
             assert re.match("f['\"]<style>", ast.unparse(call.args[0])), file.name
         assert name not in ("st.iframe", "st.components.v1.html", "st.components.v1.iframe"), file.name
 

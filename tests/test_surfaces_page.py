@@ -14,7 +14,7 @@ from modadd import Run, preset, ui
 from modadd.figures import surfaces
 from modadd.transformer import task_measures
 
-PAGE = "pages/17_Surfaces.py"
+PAGE = "pages/Surfaces.py"
 P = 13
 X, Y = np.meshgrid(np.arange(P), np.arange(P), indexing="ij")
 TINY = Run(

@@ -11,7 +11,7 @@ from modadd import ui
 from modadd.many.sweep import Grid
 from pages import charts, errors, said
 
-PAGE = "pages/13_Sweeps.py"
+PAGE = "pages/Sweeps.py"
 TINY = {"p": "7", "decays": "0.5, 1", "seeds": "1, 2", "vary": "d_mlp = 11; frac_train = 0.7"}
 
 HOSTILE = [

@@ -33,7 +33,7 @@ def records(one_thread):
 @pytest.fixture
 def app(app):
     """Opens this page without the atlas."""
-    return partial(app, "16_Tasks", atlas=False)
+    return partial(app, "Tasks", atlas=False)
 
 
 @pytest.mark.parametrize("task", CHARTS)

@@ -15,7 +15,7 @@ from modadd.record import DETAILS
 from modadd.transformer import measures, phases
 from pages import charts, press
 
-PAGE = "pages/15_Transformer.py"
+PAGE = "pages/Transformer.py"
 TINY = Run(
     model="transformer", p=7, d_model=10, heads=2, d_mlp=11, lr=1e-3, weight_decay=1.0, frac_train=0.6, epochs=128
 )
@@ -237,7 +237,7 @@ def test_a_run_of_another_model_is_sent_to_its_own_page(app, tiny):
     record = finish(MLP)
     ui.lab().store.put(record)
     ui.lab().store.put(tiny)
-    for page, run in ((PAGE, MLP), ("pages/4_Weights.py", TINY)):
+    for page, run in ((PAGE, MLP), ("pages/Weights.py", TINY)):
         test = app(page, p="7", run=run.id)
         assert not test.exception
         assert any("which this page does not show" in text.value for text in test.info)

@@ -16,7 +16,7 @@ from modadd.lab import Job
 from modadd.ui import clock, reels
 from pages import charts
 
-WITH_A_RUN = ["4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery", "9_Gradient_flow", "11_Claims"]
+WITH_A_RUN = ["Weights", "Phases", "Logits", "Surgery", "Lottery", "Gradient_flow", "Claims"]
 P = 7
 
 
@@ -47,7 +47,7 @@ def test_every_page_draws_a_run_that_is_training(app, halfway, page):
     test = app(page, run=job.run.id)
     assert not test.exception
     assert not test.error
-    if page == "11_Claims":
+    if page == "Claims":
         assert any("badge[" in text.value for text in test.markdown)
         return
     assert any("is training now: step 400" in text.value for text in test.caption)
@@ -57,7 +57,7 @@ def test_every_page_draws_a_run_that_is_training(app, halfway, page):
 
 def test_the_overview_draws_a_preset_that_is_training(app, halfway):
     job = put_live(halfway, run=preset("standard", P))
-    test = app("2_Overview", p=str(P))
+    test = app("Overview", p=str(P))
     assert not test.exception
     assert any(f"{job.run.id} is training now" in text.value for text in test.caption)
     assert len(charts(test)) == 6
@@ -76,7 +76,7 @@ def test_a_run_without_a_frame_yet_is_waited_for(app, halfway, page):
 
 def test_the_player_stands_on_the_newest_frame_until_it_is_moved(app, halfway):
     job = put_live(halfway, 5)
-    test = app("5_Phases", run=job.run.id)
+    test = app("Phases", run=job.run.id)
     assert step_of(test) == halfway.frame_steps[4]
     put_live(halfway, 9)
     assert step_of(test.run()) == halfway.frame_steps[8]
@@ -90,7 +90,7 @@ def test_the_player_stands_on_the_newest_frame_until_it_is_moved(app, halfway):
 
 
 def test_the_buttons_of_the_player_step_and_jump(app):
-    test = app("5_Phases", p="23")
+    test = app("Phases", p="23")
     steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
     assert test.button(key="step-Forward").disabled
     assert step_of(test.button(key="step-Back").click().run()) == steps[-2]
@@ -105,7 +105,7 @@ def test_the_buttons_of_the_player_step_and_jump(app):
 def test_a_stage_that_was_not_reached_cannot_be_jumped_to(app, halfway):
     short = replace(halfway, history=halfway.history | {"train_accuracy": 0 * halfway.history["train_accuracy"]})
     job = put_live(short)
-    test = app("5_Phases", run=job.run.id)
+    test = app("Phases", run=job.run.id)
     button = test.button(key="step-Stage I ends")
     assert button.label == "Stage I ends: not reached"
     assert button.disabled
@@ -124,7 +124,7 @@ def arrive(test: AppTest, monkeypatch, **news) -> AppTest:
 
 
 def test_playing_follows_the_browser_and_stops_at_the_end(app, monkeypatch):
-    test = app("5_Phases", p="23")
+    test = app("Phases", p="23")
     steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
     test.button(key="step-play").click().run()
     assert not test.exception
@@ -143,7 +143,7 @@ def test_playing_follows_the_browser_and_stops_at_the_end(app, monkeypatch):
 
 
 def test_pause_leaves_the_step_where_it_is_and_late_news_are_ignored(app, monkeypatch):
-    test = app("4_Weights", p="23")
+    test = app("Weights", p="23")
     steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
     test.button(key="step-play").click().run()
     take = playing(test).take
@@ -156,7 +156,7 @@ def test_pause_leaves_the_step_where_it_is_and_late_news_are_ignored(app, monkey
 
 
 def test_nonsense_from_the_browser_leaves_a_step_that_there_is(app, monkeypatch):
-    test = app("8_Lottery", p="23")
+    test = app("Lottery", p="23")
     test.button(key="step-play").click().run()
     take = {"take": playing(test).take}
     with monkeypatch.context() as patch:
@@ -167,7 +167,7 @@ def test_nonsense_from_the_browser_leaves_a_step_that_there_is(app, monkeypatch)
     assert f"{step_of(test):,}" in test.select_slider(key="step").options
 
 
-@pytest.mark.parametrize("page", ["2_Overview", "5_Phases", "6_Logits"])
+@pytest.mark.parametrize("page", ["Overview", "Phases", "Logits"])
 def test_a_film_brings_every_chart_at_every_moment(app, page):
     test = app(page, p="23")
     test.button(key="step-play").click().run()
@@ -241,7 +241,7 @@ def test_a_chart_that_becomes_another_is_filmed_anew(record):
 def test_a_click_on_a_neuron_opens_its_race(app, halfway):
     run = halfway.run
     ui.lab().store.put(replace(halfway, state=None))
-    test = app("5_Phases", run=run.id)
+    test = app("Phases", run=run.id)
     test.session_state["opened"] = 5  # what the callback of a click leaves behind
     test.run()
     assert not test.exception
@@ -251,7 +251,7 @@ def test_a_click_on_a_neuron_opens_its_race(app, halfway):
 
 
 def test_a_chart_is_saved_as_csv_svg_and_png(app):
-    test = app("4_Weights", p="23")
+    test = app("Weights", p="23")
     assert not test.get("download_button")
     test.session_state["save-spectrum"] = True
     test.run()
@@ -337,7 +337,7 @@ def test_an_imageless_heatmap_of_nothing_is_still_drawn():
         assert export.svg(ui.specification(style.heatmap(matrix, "a", "b", "c")))
 
 
-@pytest.mark.parametrize("page", ["4_Weights", "11_Claims"])
+@pytest.mark.parametrize("page", ["Weights", "Claims"])
 def test_a_run_in_the_url_brings_its_modulus_and_a_link_moves_it(app, page):
     test = app(page, run=preset("standard", 29).id)
     assert not test.exception

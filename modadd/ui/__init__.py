@@ -36,13 +36,14 @@ from .lookup import (
     shown_run,
     with_asked,
 )
-from .navigation import PAGES, log_steps, page
+from .navigation import GROUPS, PAGES, log_steps, navigate, page
 from .progress import headline, stage_line, status, steers, stop_all
 from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
-    "HOMES", "PAGES", "TICK", "Found", "choose_run", "compare_link", "count", "csv", "default_device", "devices",
-    "draw", "duration", "early", "film", "find", "follow", "frozen", "headline", "here", "lab", "links", "log_steps",
-    "not_reached", "number", "offer", "page", "plain", "play", "player", "price", "provenance", "refusals", "show",
-    "shown_run", "size", "specification", "stage_line", "status", "steers", "stop_all", "take_along", "with_asked",
+    "GROUPS", "HOMES", "PAGES", "TICK", "Found", "choose_run", "compare_link", "count", "csv", "default_device",
+    "devices", "draw", "duration", "early", "film", "find", "follow", "frozen", "headline", "here", "lab", "links",
+    "log_steps", "navigate", "not_reached", "number", "offer", "page", "plain", "play", "player", "price",
+    "provenance", "refusals", "show", "shown_run", "size", "specification", "stage_line", "status", "steers",
+    "stop_all", "take_along", "with_asked",
 ]  # fmt: skip

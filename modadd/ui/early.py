@@ -4,6 +4,8 @@ import logging
 import threading
 from contextlib import asynccontextmanager
 
+from streamlit.runtime.pages_manager import PagesManager
+
 from ..runs import preset
 from .charts import specification
 
@@ -27,5 +29,7 @@ def load():
 @asynccontextmanager
 async def loading(app):
     """The life of the server, for `st.App`."""
+    # Or streamlit would open pages/ by itself where an address names one of its pages, without the frame around it.
+    PagesManager.uses_pages_directory = False
     threading.Thread(target=load, name="early", daemon=True).start()
     yield

@@ -15,14 +15,14 @@ from . import links
 from .words import duration, plain, provenance, size
 
 TICK = 0.5  # seconds between two looks at a live run
-HOMES = {"mlp": "pages/4_Weights.py", "transformer": "pages/15_Transformer.py", "pre-ln": "pages/16_Tasks.py"}
-ANY = ("pages/1_Live.py",)
+HOMES = {"mlp": "pages/Weights.py", "transformer": "pages/Transformer.py", "pre-ln": "pages/Tasks.py"}
+ANY = ("pages/Live.py",)
 WITH_A_RUN = {  # pages that show the run of the URL, by its model
     "mlp": (*ANY, *(f"pages/{name}.py" for name in (
-        "2_Overview", "4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery", "9_Gradient_flow", "11_Claims",
-        "12_Grokking", "17_Surfaces", "19_Forks"))),
-    "transformer": (*ANY, "pages/15_Transformer.py", "pages/17_Surfaces.py"),
-    "pre-ln": (*ANY, "pages/16_Tasks.py", "pages/17_Surfaces.py"),
+        "Overview", "Weights", "Phases", "Logits", "Surgery", "Lottery", "Gradient_flow", "Claims",
+        "Grokking", "Surfaces", "Forks"))),
+    "transformer": (*ANY, "pages/Transformer.py", "pages/Surfaces.py"),
+    "pre-ln": (*ANY, "pages/Tasks.py", "pages/Surfaces.py"),
 }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def offer(run: Run, key: str):
 
     if (job := lab().job(run.id)) is not None and job.active:
         st.info(f"{run.preset} at p = {run.p} is {job.status} now.")
-        st.page_link("pages/1_Live.py", label="Watch it", icon=":material/play_circle:", query_params={"run": run.id})
+        st.page_link("pages/Live.py", label="Watch it", icon=":material/play_circle:", query_params={"run": run.id})
         return
     try:
         cost = check_memory(run, default_device())
@@ -103,7 +103,7 @@ def offer(run: Run, key: str):
     if st.button("Train it", key=key, icon=":material/play_arrow:", type="primary"):
         with refusals():
             lab().submit(run)
-            st.switch_page("pages/1_Live.py", query_params={"run": run.id})
+            st.switch_page("pages/Live.py", query_params={"run": run.id})
 
 
 @st.cache_resource(show_spinner=False)
@@ -222,7 +222,7 @@ def compare_link(runs: list[Run]):
     from ..compare import MOST
 
     st.page_link(
-        "pages/22_Compare.py", label="Compare" if len(runs) <= MOST else f"Compare the first {MOST}",
+        "pages/Compare.py", label="Compare" if len(runs) <= MOST else f"Compare the first {MOST}",
         icon=":material/compare_arrows:",
         query_params={"runs": ",".join(run.id for run in runs[:MOST]), "p": str(runs[0].p)},
     )  # fmt: skip

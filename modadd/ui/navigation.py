@@ -9,7 +9,7 @@ from .. import hosting
 from ..runs import P_MAX, P_MIN, check_p
 from ..store import ID
 from . import links
-from .lookup import WITH_A_RUN, lab, shown_run
+from .lookup import lab
 from .words import plain
 
 # A clock at x = 2; drawn here, because for an icon by name the browser would ask a server far away.
@@ -20,32 +20,44 @@ ICON = (
 HISTORY = Path(__file__).with_name("history.js").read_text(encoding="utf-8")
 ODD = list(range(P_MIN, P_MAX + 1, 2))
 
-PAGES = {
-    "streamlit_app.py": ("Home", ":material/home:"),
-    "pages/21_Introduction.py": ("Introduction", ":material/school:"),
-    "pages/23_Glossary.py": ("Glossary", ":material/menu_book:"),
-    "pages/1_Live.py": ("Live", ":material/play_circle:"),
-    "pages/2_Overview.py": ("Overview", ":material/dashboard:"),
-    "pages/14_Atlas.py": ("Atlas", ":material/map:"),
-    "pages/4_Weights.py": ("Weights", ":material/equalizer:"),
-    "pages/5_Phases.py": ("Phases", ":material/donut_large:"),
-    "pages/6_Logits.py": ("Logits", ":material/how_to_vote:"),
-    "pages/7_Surgery.py": ("Surgery", ":material/content_cut:"),
-    "pages/8_Lottery.py": ("Lottery", ":material/casino:"),
-    "pages/9_Gradient_flow.py": ("Gradient flow", ":material/trending_down:"),
-    "pages/10_Simulation.py": ("Simulation", ":material/animation:"),
-    "pages/11_Claims.py": ("Claims", ":material/fact_check:"),
-    "pages/12_Grokking.py": ("Grokking", ":material/lightbulb:"),
-    "pages/19_Forks.py": ("Forks", ":material/fork_right:"),
-    "pages/18_Seeds.py": ("Seeds", ":material/grain:"),
-    "pages/22_Compare.py": ("Compare", ":material/compare_arrows:"),
-    "pages/13_Sweeps.py": ("Sweeps", ":material/grid_on:"),
-    "pages/15_Transformer.py": ("Transformer", ":material/hub:"),
-    "pages/16_Tasks.py": ("Tasks", ":material/calculate:"),
-    "pages/17_Surfaces.py": ("Surfaces", ":material/landscape:"),
-    "pages/3_Runs.py": ("Runs", ":material/list:"),
-    "pages/20_Import.py": ("Import", ":material/upload:"),
+# The groups of the navigation; an entry is a page with its companions, which are tabs below its name.
+GROUPS = {
+    "Start": (("Home",), ("Introduction",), ("Glossary",)),
+    "Watch": (("Live",), ("Overview",)),
+    "Inside": (("Weights", "Surfaces"), ("Phases",), ("Logits", "Surgery")),
+    "Dynamics": (("Lottery",), ("Gradient_flow", "Simulation"), ("Grokking",)),
+    "Evidence": (("Claims", "Atlas"), ("Seeds", "Sweeps", "Forks", "Compare")),
+    "More": (("Transformer",), ("Tasks",), ("Runs", "Import")),
 }
+ENTRIES = {"Seeds": "Experiments"}  # entries that are called otherwise than their first page
+ICONS = {
+    "Home": "home", "Introduction": "school", "Glossary": "menu_book", "Live": "play_circle", "Overview": "dashboard",
+    "Weights": "equalizer", "Surfaces": "landscape", "Phases": "donut_large", "Logits": "how_to_vote",
+    "Surgery": "content_cut", "Lottery": "casino", "Gradient_flow": "trending_down", "Simulation": "animation",
+    "Grokking": "lightbulb", "Claims": "fact_check", "Atlas": "map", "Seeds": "grain", "Sweeps": "grid_on",
+    "Forks": "fork_right", "Compare": "compare_arrows", "Transformer": "hub", "Tasks": "calculate", "Runs": "list",
+    "Import": "upload",
+}  # fmt: skip
+PAGES = {
+    f"pages/{name}.py": (name.replace("_", " "), f":material/{ICONS[name]}:")
+    for entries in GROUPS.values() for entry in entries for name in entry
+}  # fmt: skip
+"""The file of each page: its name and its icon."""
+
+
+def navigate():
+    """Open the page of the address, under the navigation."""
+    pages = {
+        group: [
+            st.Page(
+                f"pages/{name}.py", title=ENTRIES.get(name, name.replace("_", " ")), icon=f":material/{ICONS[name]}:",
+                default=name == "Home", visibility="visible" if name == entry[0] else "hidden",
+            )
+            for entry in entries for name in entry
+        ]
+        for group, entries in GROUPS.items()
+    }  # fmt: skip
+    st.navigation(pages, position="top").run()
 
 
 def page(title: str, of_p: bool = True) -> int:
@@ -58,7 +70,6 @@ def page(title: str, of_p: bool = True) -> int:
     links.restrict()
     p = _modulus()
     links.share()
-    _ways(p)
     if of_p:
         st.sidebar.select_slider(
             "Modulus p", ODD, key="p", persist_state="session", disabled=links.locked("p") or links.locked("run")
@@ -90,15 +101,6 @@ def _modulus() -> int:
     st.session_state.setdefault("p", 23)
     links.carry("p", "p", lambda text: check_p(int(text) if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) else text))
     return st.session_state["p"]
-
-
-def _ways(p: int):
-    """Links to all pages, which keep the modulus, and the run and the step where the page can show them."""
-    view = {name: st.query_params[name] for name in ("lock", "hide") if name in st.query_params} | {"p": str(p)}
-    run = shown_run(p)
-    for target, (name, icon) in PAGES.items():
-        more = {"run": run.id} | links.step_in_view() if run and target in WITH_A_RUN[run.model] else {}
-        st.sidebar.page_link(target, label=name, icon=icon, query_params=view | more)
 
 
 def log_steps() -> bool:

@@ -7,8 +7,8 @@ import streamlit as st
 
 from modadd import ui
 
-VIEWS = [f"pages/{name}.py" for name in ("4_Weights", "5_Phases", "6_Logits", "7_Surgery", "8_Lottery",
-                                         "9_Gradient_flow", "11_Claims")]  # fmt: skip
+VIEWS = [f"pages/{name}.py" for name in ("Weights", "Phases", "Logits", "Surgery", "Lottery",
+                                         "Gradient_flow", "Claims")]  # fmt: skip
 
 ui.page("Runs")
 st.title("Every run that is here")
@@ -20,7 +20,7 @@ cards = ui.lab().store.cards()
 for job in ui.lab().jobs():
     if job.active:
         st.page_link(
-            "pages/1_Live.py", label=f"{job.run.id} is {job.status} now", icon=":material/play_circle:",
+            "pages/Live.py", label=f"{job.run.id} is {job.status} now", icon=":material/play_circle:",
             query_params={"run": job.run.id},
         )  # fmt: skip
 if not cards:
@@ -61,7 +61,7 @@ st.subheader(run_id)
 with st.container(horizontal=True):
     there = {"run": run_id, "p": str(card["run"].p)}
     if st.button("Open", icon=":material/open_in_new:", type="primary"):
-        st.switch_page("pages/1_Live.py", query_params=there)
+        st.switch_page("pages/Live.py", query_params=there)
     ui.compare_link([card["run"]])
     mine = card["where"] == "atlas" or ui.steers(run_id)
     if mine and st.button("Train it again", icon=":material/replay:"):
@@ -70,7 +70,7 @@ with st.container(horizontal=True):
             ui.lab().forget(run_id)
             ui.lab().store.delete(run_id)
             ui.lab().submit(card["run"])
-            st.switch_page("pages/1_Live.py", query_params={"run": run_id})
+            st.switch_page("pages/Live.py", query_params={"run": run_id})
     if card["where"] == "cache" and mine:
         with st.popover("Delete", icon=":material/delete:"):
             st.write("The record and its checkpoint are removed from this machine for good.")

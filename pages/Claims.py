@@ -1,7 +1,5 @@
 """Every claim of the paper against the records of this modulus: expected, measured, verdict."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from modadd import claims, preset, ui
@@ -9,7 +7,6 @@ from modadd.figures.style import table
 from modadd.runs import presets_at
 
 COLOUR = dict(zip(claims.VERDICTS, ("green", "orange", "red", "gray"), strict=True))
-ROOT = Path(__file__).resolve().parents[1]
 
 p = ui.page("Claims")
 
@@ -71,7 +68,5 @@ for claim in claims.CLAIMS:
             for row in mine
         )
         left.markdown(f"**{claim.statement}.** :gray[Expected: {claim.expected}.]\n\n{lines}")
-        if (ROOT / claim.page).exists():
-            name = claim.page.split("_", 1)[1].removesuffix(".py").replace("_", " ")
-            query = {"p": str(p)} | ({"run": asked} if view == asked else {})
-            right.page_link(claim.page, label=name, icon=":material/arrow_forward:", query_params=query)
+        query = {"p": str(p)} | ({"run": asked} if view == asked else {})
+        right.page_link(claim.page, label=ui.PAGES[claim.page][0], icon=":material/arrow_forward:", query_params=query)

@@ -41,7 +41,7 @@ def body(step: int):
     """Everything that moves with the step."""
     if (opened := st.session_state.pop("opened", None)) is not None:
         st.session_state["neuron"] = opened
-        st.switch_page("pages/8_Lottery.py", query_params={"run": run.id, "p": str(p)})
+        st.switch_page("pages/Lottery.py", query_params={"run": run.id, "p": str(p)})
     frame = phased(step)
     st.subheader("Twice the phase")
     left, right = st.columns([3, 2])

@@ -48,7 +48,7 @@ def invite(others: dict[str, str]):
         st.info(f"No transformer has been trained at p = {p} here.")
     if p != PUBLISHED_P:
         label, there = f"The published modulus, p = {PUBLISHED_P}", {"p": str(PUBLISHED_P)}
-        st.page_link("pages/15_Transformer.py", label=label, icon=":material/arrow_forward:", query_params=there)
+        st.page_link("pages/Transformer.py", label=label, icon=":material/arrow_forward:", query_params=there)
     st.markdown(
         "The fewer the residues, the cheaper it is to learn the sums by heart: at p = 53 the publication needed a "
         "weight decay of 5 instead of 1. Below that, more of the pairs are suggested here as well."

@@ -178,7 +178,7 @@ if not found.live and found.record is not None:
     else:
         go_on(record)
     st.page_link(
-        "pages/19_Forks.py", label="Fork it: other settings from some step on", icon=":material/fork_right:",
+        "pages/Forks.py", label="Fork it: other settings from some step on", icon=":material/fork_right:",
         query_params={"run": run_id},
     )  # fmt: skip
     with st.expander("Take this run along", icon=":material/download:"):

@@ -124,7 +124,7 @@ def alignment():
         lambda: table(step=path["step_S"], aligned=share_S),
         "Share of aligned neurons by step",
     )
-    st.page_link("pages/1_Live.py", label="Continue this run", icon=":material/fast_forward:",
+    st.page_link("pages/Live.py", label="Continue this run", icon=":material/fast_forward:",
                  query_params={"run": run.id, "p": str(p)})  # fmt: skip
 
 

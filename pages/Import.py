@@ -11,7 +11,7 @@ from modadd.importing import File
 from modadd.record import Record
 from modadd.runs import EPOCHS_MAX, P_MAX, P_MIN, Activation, Init, Optimizer, Run, Split
 
-PAGES = ("1_Live", "4_Weights", "5_Phases", "6_Logits", "7_Surgery", "9_Gradient_flow", "19_Forks")
+PAGES = ("Live", "Weights", "Phases", "Logits", "Surgery", "Gradient_flow", "Forks")
 
 
 def settings() -> tuple[tuple, dict]:
@@ -131,7 +131,7 @@ if record is not None:
     with st.container(horizontal=True):
         there = {"run": run_id, "p": str(record.run.p)}
         mlp = record.run.model == "mlp"
-        for page in [f"pages/{name}.py" for name in PAGES] if mlp else ["pages/1_Live.py", ui.HOMES[record.run.model]]:
+        for page in [f"pages/{name}.py" for name in PAGES] if mlp else ["pages/Live.py", ui.HOMES[record.run.model]]:
             st.page_link(page, label=ui.PAGES[page][0], icon=ui.PAGES[page][1], query_params=there)
 mine = {
     run_id: card for run_id, card in ui.lab().store.cards_of_cache().items()

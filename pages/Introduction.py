@@ -179,7 +179,7 @@ def lottery():
                f"In {RACERS} random neurons it names the winner in {share[best]:.0%}; {others}."):  # fmt: skip
         ui.show("The race of all frequencies inside one neuron", f"The red one, k = {winner}, wins.",
                 figures.race(time_T, alpha_KT, winner), "intro-race", None, "Magnitudes by time")  # fmt: skip
-        go("pages/8_Lottery.py", {"The draw, step 0": 0}, {"p": str(p)}, "See it in a trained network")
+        go("pages/Lottery.py", {"The draw, step 0": 0}, {"p": str(p)}, "See it in a trained network")
 
 
 def go(page: str, moments: dict, query: dict, words: str):
@@ -215,7 +215,7 @@ def grok():
                 grokking.accuracies(record, (end1, end2), None, True), "intro-grok", None, "Accuracy")  # fmt: skip
         moments = {"while it memorises": end1 // 2, "memorised": end1, "generalised": end2, "the end": record.step}
         near = {name: step and record.at(step, None, "nearest").step for name, step in moments.items()}
-        go("pages/12_Grokking.py", near, {"p": str(run.p)}, "Move the film there")
+        go("pages/Grokking.py", near, {"p": str(run.p)}, "Move the film there")
 
 
 for step in (turning, one_cosine, one_vote, many_phases, many_frequencies, lottery, grok):

@@ -16,8 +16,8 @@ STEADY, JUMP = 0.95, 4  # rank correlation of a steady curve; standard errors of
 p = ui.page("Atlas")
 if opened := st.session_state.pop("atlas-open", None):
     if opened[5:-11] in SHOWN_TOGETHER:
-        st.switch_page("pages/2_Overview.py", query_params={"p": str(int(opened[1:4]))})
-    st.switch_page("pages/1_Live.py", query_params={"run": opened})
+        st.switch_page("pages/Overview.py", query_params={"p": str(int(opened[1:4]))})
+    st.switch_page("pages/Live.py", query_params={"run": opened})
 st.title("Every modulus at once")
 st.markdown(
     "Is it a fact about addition, or about one modulus? What the explanation says must hold at every p, prime or "
