@@ -113,22 +113,21 @@ def frequency_balance(record: Record) -> float:
 
 
 def _vote(name: str) -> Callable[[Record], float | str]:
-    """A number of the fit of the flawed indicator: as the last frame holds it for all pairs; else to sampled
-    pairs where weights are held, else to the pairs (0, y)."""
+    """A number of the fit of the peaks: as the last frame holds it for all pairs; else to sampled pairs where weights
+    are held, else to the pairs (0, y)."""
 
     def measure(record: Record) -> float | str:
-        frame, run = record.frames[-1], record.run
-        if f"flawed_{name}" in frame:
-            return float(frame[f"flawed_{name}"])
-        if (weights := _weights(record)) is not None and run.activation in TRAINED:
-            x, y, _ = _pairs(run)
-            logits = _answers(*weights, run, TRAINED[run.activation])[0]
-        elif "logits0" in frame:
-            logits, x, y = frame["logits0"], np.zeros(run.p, int), np.arange(run.p)
-        else:
-            return "the last frame holds no logits"
-        value = ideal.fit_flawed_indicator(logits, run.p, x, y)[name]
-        return "the logits are flat" if value is None else float(value)
+        run, kept = record.run, ideal.kept_peaks(record.frames[-1])
+        if kept is None:
+            if (weights := _weights(record)) is not None and run.activation in TRAINED:
+                x, y, _ = _pairs(run)
+                kept = ideal.fit_peaks(_answers(*weights, run, TRAINED[run.activation])[0], run.p, x, y)
+            elif "logits0" in record.frames[-1]:
+                p = run.p
+                kept = ideal.fit_peaks(record.frames[-1]["logits0"], p, np.zeros(p, int), np.arange(p))
+            else:
+                return "the last frame holds no logits"
+        return "the logits are flat" if kept[name] is None else float(kept[name])
 
     return measure
 

@@ -137,7 +137,7 @@ class Engine:
     def frame(self, e: int, with_weights: bool, final: bool = False) -> Frame:
         """What is measured of member e, as of the last `record_here`; see `record.take_frame`."""
         theta_MP, xi_MP = self.theta_EPM[e].T, self.xi_EMP[e]
-        return take_frame(theta_MP, xi_MP, self._log_probabilities(e), self.runs[e], with_weights, final)
+        return take_frame(theta_MP, xi_MP, self._log_probabilities(e), self.runs[e], with_weights)
 
     def _log_probabilities(self, e: int) -> torch.Tensor:
         return self.network.log_probabilities_NP

@@ -1,12 +1,13 @@
 """The network that the theory says training tends to, what it votes, and what its diversity is worth.
 
-Numpy in float64 throughout.  Source: arXiv:2602.16849, sec. 4, unless a docstring says otherwise.
+Float64 throughout.  Source: arXiv:2602.16849, sec. 4, unless a docstring says otherwise.
 """
 
 from itertools import combinations
 from math import comb
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from .fourier import from_cosines
 from .runs import check_p
@@ -58,28 +59,85 @@ def probability_bound(p: int, a, N):
     return 1 / (1 + (p - 1) * np.exp(-np.asarray(a) * N * p / 8))
 
 
-def fit_flawed_indicator(logits, p: int, x, y) -> dict[str, float | None]:
-    """Least squares of logits [n, P] at residues x, y [n] on (1, correct, ghosts); derived for this project.
+PEAKS = ("correct", "ghosts", "third", "fourth")
+"""The answers at which a vote may peak: x + y; 2x and 2y; 3x - y and 3y - x; 4x - 2y and 4y - 2x."""
 
-    A constant over j changes no probability, so every row is first centred on 0, as the ideal
-    rows are.  Returns `constant`, `correct`, `ghosts` (theory 2 : 1), `ratio` = correct / ghosts,
-    `r2`, and `margin`, the least lead of the right answer over the best wrong one; all in logits,
-    None where a denominator is 0.
+PEAKS_TEX = (
+    r"\cos^2 v = \tfrac12\left(1 + \cos 2v\right), \qquad |\cos v| = \tfrac2\pi\left(1 + \tfrac23\cos 2v "
+    r"- \tfrac2{15}\cos 4v + \tfrac2{35}\cos 6v - \dots\right), \qquad v = w_k (x - y) / 2"
+)
+PEAKS_IN_THEORY = {"quad": (1.0, 1 / 2, 0.0, 0.0), "relu": (1.0, 1 / 3, -1 / 15, 1 / 35)}
+"""Heights over that of the right answer where every neuron is a pure cosine: half of each coefficient in PEAKS_TEX."""
+FIVE_FROM = 11  # below, the answers of PEAKS coincide too often to be told apart
+
+
+def fit_peaks(logits_NP, p: int, x_N, y_N, weight_N=None) -> dict[str, float | None]:
+    """Least squares of logits at residues x, y on a constant and the PEAKS, row n counted `weight_N` times.
+
+    A constant over j changes no probability, so every row is first centred on 0.  Returns `constant` and the
+    coefficient of each of PEAKS, in logits; `ratio`, correct over ghosts; `r2`, and `r2_three` with constant, right
+    answer and ghosts alone; and `margin`, the least lead of a right answer over the best wrong one.  None where a
+    denominator is 0, and for `third` and `fourth` below p = FIVE_FROM.  numpy or torch in; derived for this project.
     """
-    logits = np.asarray(logits, float)
-    logits = logits - logits.mean(-1, keepdims=True)
-    correct, ghosts = _indicators(p, x, y)
-    columns = np.stack([np.ones(logits.size), correct.ravel(), ghosts.ravel()], axis=1)
-    # Three columns of zeros and ones: the normal equations are exact enough, and fast at any p.
-    fit = np.linalg.lstsq(columns.T @ columns, columns.T @ logits.ravel())[0]
-    total = np.sum((logits - logits.mean()) ** 2)
-    margin = logits[correct > 0] - np.where(correct > 0, -np.inf, logits).max(-1).ravel()
-    return {
-        "constant": float(fit[0]), "correct": float(fit[1]), "ghosts": float(fit[2]),
-        "ratio": float(fit[1] / fit[2]) if fit[2] else None,
-        "r2": float(1 - np.sum((logits.ravel() - columns @ fit) ** 2) / total) if total else None,
-        "margin": float(margin.min()),
-    }  # fmt: skip
+    xp = array_namespace(logits_NP)
+    where = {} if xp is np or isinstance(logits_NP, np.ndarray) else {"device": logits_NP.device}
+    x_N, y_N = (np.asarray(residue, int) for residue in (x_N, y_N))
+    w_N = np.ones(len(x_N)) if weight_N is None else np.asarray(weight_N, float)
+    f_NP = xp.astype(logits_NP, xp.float64)
+    f_NP = f_NP - xp.mean(f_NP, axis=-1, keepdims=True)
+    total = float(xp.sum(f_NP**2, axis=-1) @ xp.asarray(w_N, **where))
+    at_7N = np.stack([((1 + n) * x_N + (1 - n) * y_N) % p for n in (0, 1, -1, 2, -2, 3, -3)])
+    value_N7 = xp.take_along_axis(f_NP, xp.asarray(at_7N.T.copy(), **where), axis=1)
+    value_7N = np.asarray(value_N7.cpu() if where else value_N7).T
+    row, column = xp.arange(len(x_N), **where), xp.asarray(at_7N[0].copy(), **where)
+    f_NP[row, column] = -np.inf
+    margin = float(np.min(value_7N[0] - np.asarray(xp.max(f_NP, axis=-1).cpu() if where else f_NP.max(-1))))
+
+    # Columns of zeros and ones: the normal equations are exact enough, and need no table of N P rows.
+    groups = ([0], [1, 2], [3, 4], [5, 6])
+    meets = [[sum(float(w_N @ (at_7N[a] == at_7N[b])) for a in one for b in two) for two in groups] for one in groups]
+    many = w_N.sum() * np.array([len(group) for group in groups])
+    gram = np.block([[np.array([[w_N.sum() * p]]), many[None]], [many[:, None], np.array(meets)]])
+    right = np.array([0, *(float(w_N @ value_7N[group].sum(0)) for group in groups)])
+
+    def solve(columns: int) -> tuple[np.ndarray, float | None]:
+        part = slice(columns)
+        fit = np.linalg.lstsq(gram[part, part], right[part])[0]
+        return fit, float(fit @ right[part] / total) if total else None
+
+    (_, r2_three), (fit, r2) = solve(3), solve(5 if p >= FIVE_FROM else 3)
+    found = dict.fromkeys(PEAKS) | dict(zip(("constant", *PEAKS), fit.tolist(), strict=False))
+    ratio = found["correct"] / found["ghosts"] if found["ghosts"] else None
+    return found | {"ratio": ratio, "r2": r2, "r2_three": r2_three, "margin": margin}
+
+
+def kept_peaks(frame) -> dict[str, float | None] | None:
+    """What `fit_peaks` found over all ordered pairs when this frame was taken; None if the frame does not hold it."""
+    if "peak_correct" not in frame:
+        return None
+    names = {name: f"peak_{name}" for name in PEAKS} | {"r2": "vote_r2", "r2_three": "vote_r2_three"}
+    names["margin"] = "flawed_margin"
+    kept = {name: float(frame[key]) if key in frame else None for name, key in names.items()}
+    return kept | {"ratio": kept["correct"] / kept["ghosts"] if kept["ghosts"] else None}
+
+
+MARGIN_TEX = (
+    r"\gamma = \frac{\min_{x,y,\,j \ne x + y}\, f_{x + y} - f_j}{3\sqrt3\,\sum_m \|\theta_m\|^2\,\|\xi_m\|}, \qquad "
+    r"\gamma^\ast = \frac{\sqrt{2/27}}{\sqrt p\,(p - 1)}"
+)
+
+
+def margin_share(margin: float, theta_MP, xi_MP) -> float:
+    """The margin of an x^2 network over the largest that any weights of the same norm have; NaN for no weights.
+
+    The norm is (sum_m (2 |theta_m|^2 + |xi_m|^2)^(3/2))^(1/3), at the scales c_m theta_m, xi_m / c_m^2 that make it
+    least and change no logit.  Maximum: Morwani et al., arXiv:2311.07568; they reach it with weights of
+    their own for x and for y.
+    """
+    xp, p = array_namespace(theta_MP), theta_MP.shape[-1]
+    theta, xi = (xp.astype(w, xp.float64) for w in (theta_MP, xi_MP))
+    norm = 3 * 3**0.5 * float(xp.sum(xp.sum(theta**2, axis=-1) * xp.sum(xi**2, axis=-1) ** 0.5))
+    return margin / norm / ((2 / 27) ** 0.5 / (p**0.5 * (p - 1))) if norm else float("nan")
 
 
 def cross_entropy(logits_NP: np.ndarray, label_N: np.ndarray) -> float:

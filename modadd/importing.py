@@ -178,10 +178,8 @@ def record(found: Found, name: str, look: Callable[[int], None] | None = None, *
         theta_PM, xi_MP = torch.from_numpy(theta).T.contiguous(), torch.from_numpy(xi)
         history_TC[i, :-1] = network.metrics(theta_PM, xi_MP).ravel().numpy()
         history_TC[i, -1] = torch.linalg.vector_norm(torch.cat([theta_PM.ravel(), xi_MP.ravel()]))
-        last = at == found.steps[-1]
-        with np.errstate(invalid="ignore"):  # a network of zeros has no spread of magnitudes
-            held = last or i % stride == 0
-            frames.append(take_frame(theta_PM.T, xi_MP, network.log_probabilities_NP, run, held, last))
+        held = at == found.steps[-1] or i % stride == 0
+        frames.append(take_frame(theta_PM.T, xi_MP, network.log_probabilities_NP, run, held))
         if look is not None:
             look(i + 1)
     return Record(

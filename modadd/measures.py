@@ -6,6 +6,8 @@ from array_api_compat import array_namespace
 from . import fourier
 
 STAGE_ACCURACY = 0.95  # end of a stage: first step at or above (arXiv:2602.16849, sec. 6, made explicit)
+ALIGNED = 0.1  # radians: a neuron this close to psi = 2 phi counts as aligned
+ORDERS = (1, 2, 3, 4)  # of exp(i n phi): the noise of the vote contains no higher one (arXiv:2602.16849, sec. 4)
 STAGES = ("memorisation", "generalisation", "cleanup")
 
 
@@ -47,23 +49,59 @@ def frequency_counts(frequency_M: np.ndarray, K: int) -> np.ndarray:
     return np.bincount(np.asarray(frequency_M), minlength=K + 1)[1:].astype(np.int32)
 
 
-def coherence(frequency_M, phi_M, K: int, orders=(1, 2, 3, 4)) -> np.ndarray:
-    """|mean exp(i n phi)| over the neurons of each frequency, [len(orders), K]; NaN where none.
+def coherence(frequency_M, phi_M, K: int, orders=ORDERS) -> np.ndarray:
+    """|mean exp(i n phi)| over the neurons of each frequency, [len(orders), K]; NaN where none."""
+    count_K = np.where(counts := frequency_counts(frequency_M, K), counts, np.nan)
+    turn_M = np.exp(1j * np.asarray(phi_M, float))
+    total = lambda part_M: np.bincount(frequency_M, part_M, K + 1)[1:]  # noqa: E731
+    return np.stack([np.hypot(total((turn_M**n).real), total((turn_M**n).imag)) / count_K for n in orders])
 
-    Small values mean phases that cancel.  Random phases give about 0.886 / sqrt(N_k).
+
+def evenness(coherence_nK, counts_K) -> tuple[np.ndarray, np.ndarray]:
+    """N |mean exp(i n phi)|^2 of each order n, mean over the frequencies with neurons, and its standard error, [n]
+    each.  Random phases give 1 at any N, phases that cancel less.  The error is NaN for a single frequency."""
+    value_nK = np.asarray(counts_K) * np.asarray(coherence_nK, float) ** 2
+    value_nK = value_nK[:, np.isfinite(value_nK).all(0)]
+    count = value_nK.shape[1]
+    if not count:
+        return (np.full(len(value_nK), np.nan),) * 2
+    spread_n = value_nK.std(1, ddof=1) if count > 1 else np.full(len(value_nK), np.nan)
+    return value_nK.mean(1), spread_n / np.sqrt(count)
+
+
+def layer(neuron: dict, activation: str) -> dict[str, float]:
+    """Statistics of all neurons that no sample of them can replace.
+
+    same_frequency: share whose largest frequency is the same in both layers.  aligned: share with |D| < ALIGNED.
+    vote_cos_D: mean cos D in which a neuron counts by the size of its vote, alpha^2 beta for x^2 and alpha beta
+    for the other activations.  cv_alpha, cv_beta: standard deviation over mean of the magnitudes.
     """
-    result = np.full((len(orders), K), np.nan)
-    for k in range(1, K + 1):
-        phi = phi_M[frequency_M == k]
-        if len(phi):
-            result[:, k - 1] = [abs(np.exp(1j * n * phi).mean()) for n in orders]
-    return result
+    xp = array_namespace(neuron["D_M"])
+    alpha_M, beta_M, D_M = neuron["alpha_M"], neuron["beta_M"], neuron["D_M"]
+    out_M = xp.argmax(fourier.amplitudes(neuron["xi_hat_MP"]), axis=-1) + 1
+    vote_M = (alpha_M**2 if activation == "quad" else alpha_M) * beta_M
+    share = lambda there_M: float(xp.mean(xp.astype(there_M, xp.float64)))  # noqa: E731
+    ratio = lambda a, b: float(a) / float(b) if float(b) else float("nan")  # noqa: E731
+    return {
+        "same_frequency": share(out_M == neuron["frequency_M"]),
+        "aligned": share(xp.abs(D_M) < ALIGNED),
+        "vote_cos_D": ratio(xp.sum(vote_M * xp.cos(D_M)), xp.sum(vote_M)),
+        "cv_alpha": ratio(xp.std(alpha_M), xp.mean(alpha_M)),
+        "cv_beta": ratio(xp.std(beta_M), xp.mean(beta_M)),
+    }
+
+
+def misalignment(frequency_M, D_M, K: int) -> np.ndarray:
+    """Mean |sin D| over the neurons of each frequency, [K]; NaN where none."""
+    count_K = frequency_counts(frequency_M, K)
+    total_K = np.bincount(frequency_M, np.abs(np.sin(np.asarray(D_M, float))), K + 1)[1:]
+    return total_K / np.where(count_K, count_K, np.nan)
 
 
 def leakage(neuron: dict) -> dict[str, float]:
     """Mean amplitude of the harmonics of each neuron's frequency k, relative to that at k: r = 3 and 5
-    in the input layer, 2 and 3 in the output layer.  ReLU predicts 1/9 and 1/25 (O(r^-2)), x^2 none
-    (arXiv:2602.16849, sec. 5).  NaN where r k is 0 or k itself mod p, up to sign, for every neuron.
+    in the input layer, 2 and 3 in the output layer.  Neurons for which r k is 0 or k itself mod p, up to sign, have
+    no such harmonic and are left out; NaN if that leaves none.  What to expect is in `theory.harmonics`.
     """
     xp = array_namespace(neuron["D_M"])
     result = {}

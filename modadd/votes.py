@@ -46,12 +46,12 @@ def moment(record: Record, step: int) -> Moment:
     return Moment(record.run, frame, seen, net, at)
 
 
-def fit(votes_NP, p: int, x, y) -> dict[str, float | None]:
-    """The flawed indicator fitted to the logits of these pairs, as `ideal.fit_flawed_indicator` does, and `least`,
-    the probability of the least certain right answer."""
+def fit(votes_NP, p: int, x, y, weight=None) -> dict[str, float | None]:
+    """The peaks fitted to the logits of these pairs, as `ideal.fit_peaks` does, and `least`, the probability of the
+    least certain right answer."""
     votes_NP = np.asarray(votes_NP, float)
     lead_NP = votes_NP - votes_NP[np.arange(len(votes_NP)), (x + y) % p][:, None]
-    found = ideal.fit_flawed_indicator(votes_NP, p, x, y)
+    found = ideal.fit_peaks(votes_NP, p, x, y, weight)
     return found | {"least": float(1 / np.exp(lead_NP).sum(1).max())}
 
 
@@ -61,10 +61,10 @@ def stride(M: int, p: int) -> int:
 
 
 def fit_network(net: surgery.Network) -> dict[str, float | None]:
-    """The same for the unordered pairs, or one in `stride` of them, asked of a network."""
+    """The same for all ordered pairs, or those of one unordered pair in `stride`, asked of a network."""
     M, p = net.theta_MP.shape
     x_N, y_N = (residue[:: stride(M, p)] for residue in data.pairs(p))
-    return fit(surgery.logits(net, x_N, y_N), p, x_N, y_N)
+    return fit(surgery.logits(net, x_N, y_N), p, x_N, y_N, np.where(x_N == y_N, 1, 2))
 
 
 def fit_ideal(p: int, activation: str) -> dict[str, float | None]:
@@ -73,13 +73,10 @@ def fit_ideal(p: int, activation: str) -> dict[str, float | None]:
 
 
 def fit_kept(record: Record) -> dict[str, float | None] | None:
-    """What the last frame keeps of the fit over all pairs, for a record without weights; None if it keeps nothing."""
+    """What the last frame keeps of the fit over all ordered pairs; None if it keeps nothing."""
     last = record.frames[-1]
-    if "flawed_ratio" not in last:
-        return None
-    kept = {name: float(last[f"flawed_{name}"]) for name in ("ratio", "r2", "margin")}
-    least = float(last["probability"].min()) if "probability" in last else None
-    return kept | {"correct": None, "ghosts": None, "least": least}
+    kept = ideal.kept_peaks(last)
+    return kept and kept | {"least": float(last["probability"].min()) if "probability" in last else None}
 
 
 def bound(p: int, found: dict) -> float | None:

@@ -150,13 +150,33 @@ def test_equal_phases_do_not_cancel_and_absent_frequencies_are_nan():
     assert np.isnan(coherence[:, 1]).all()
 
 
-def test_random_phases_have_the_coherence_of_a_random_walk():
-    # The mean length of n unit vectors averaged is sqrt(pi / 4n), about 0.886 / sqrt(n).
-    rng, n, K = np.random.default_rng(3), 50, 99
+@pytest.mark.parametrize("n", [1, 3, 50])
+def test_random_phases_read_one_at_any_number_of_neurons(n):
+    rng, K = np.random.default_rng(3), 99
     frequency = np.repeat(np.arange(1, K + 1), n)
+    counts = measures.frequency_counts(frequency, K)
     coherence = measures.coherence(frequency, rng.uniform(-np.pi, np.pi, n * K), K)
-    expected = np.sqrt(np.pi / 4 / n)
-    assert coherence.mean() == pytest.approx(expected, abs=5 * 0.53 * expected / np.sqrt(4 * K))
+    value, error = measures.evenness(coherence, counts)
+    assert (np.abs(value - 1) <= 4 * error + EXACT).all()
+    assert (error <= 1.5 / np.sqrt(K)).all()
+
+
+def test_evenness_has_no_error_from_one_frequency_and_no_value_from_none():
+    value, error = measures.evenness(np.array([[0.5, np.nan]]), [4, 0])
+    assert value == 1
+    assert np.isnan(error)
+    assert np.isnan(measures.evenness(np.array([[np.nan]]), [0])[0])
+
+
+def test_statistics_of_the_layer_count_a_neuron_by_its_vote():
+    theta = fourier.from_cosines(np.array([[0, 3.0], [0, 1.0]]), np.zeros((2, 2)))
+    xi = fourier.from_cosines(np.array([[0, 1.0], [1.0, 0.5]]), np.array([[0, 0.05], [0, np.pi]]))
+    seen = measures.layer(measures.neurons(theta, xi), "quad")
+    assert seen["same_frequency"] == seen["aligned"] == 0.5
+    assert seen["vote_cos_D"] == pytest.approx((9 * np.cos(0.05) - 0.5) / 9.5, rel=EXACT)
+    assert seen["cv_alpha"] == pytest.approx(0.5, rel=EXACT)
+    by_k = measures.misalignment(np.array([2, 2, 1]), np.array([np.pi / 2, 0, np.pi]), 3)
+    np.testing.assert_allclose(by_k, [0, 0.5, np.nan], atol=EXACT)
 
 
 # -- stages -------------------------------------------------------------------------------------

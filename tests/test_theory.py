@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import EXACT, FLOAT32, every_pair, finish, plain_logits, weights
 
-from modadd import fourier, ideal, measures, theory
+from modadd import data, fourier, ideal, measures, surgery, theory
 from modadd.model import initial_weights
 from modadd.runs import preset
 
@@ -179,10 +180,57 @@ def test_no_pair_is_answered_below_the_probability_bound():
 
 def test_the_fit_finds_the_planted_coefficients_whatever_constant_a_row_carries():
     logits, x, y = table_of(ideal.ideal_network(P, 3))
-    fit = ideal.fit_flawed_indicator(logits + np.sin(x + 2 * y)[:, None], P, x, y)
+    fit = ideal.fit_peaks(logits + np.sin(x + 2 * y)[:, None], P, x, y)
+    found = {name: fit[name] for name in ("constant", "correct", "ghosts", "ratio", "r2", "margin")}
     expected = {"constant": -1.5, "correct": 0.75 * P, "ghosts": 0.375 * P, "ratio": 2, "r2": 1, "margin": 0.375 * P}
-    assert fit == pytest.approx(expected, rel=FLOAT32)
-    assert ideal.fit_flawed_indicator(0 * logits, P, x, y)["r2"] is None
+    assert found == pytest.approx(expected, rel=FLOAT32)
+    assert ideal.fit_peaks(0 * logits, P, x, y)["r2"] is None
+
+
+@pytest.mark.parametrize("activation", ["quad", "relu"])
+def test_pure_cosines_vote_with_the_peaks_of_their_activation(activation):
+    p, name = 23, {"quad": "x^2", "relu": "ReLU"}[activation]
+    x, y = data.pairs(p)
+    logits = surgery.logits(surgery.Network(*ideal.ideal_network(p, 60), name), x, y)
+    fit = ideal.fit_peaks(logits, p, x, y, np.where(x == y, 1, 2))
+    heights = [fit[peak] / fit["correct"] for peak in ideal.PEAKS]
+    np.testing.assert_allclose(heights, ideal.PEAKS_IN_THEORY[activation], atol=1.1e-3)  # |cos| has terms beyond
+    assert fit["ratio"] == pytest.approx({"quad": 2.00, "relu": 3.01}[activation], abs=5e-3)
+
+
+def test_a_planted_ratio_reads_the_same_over_ordered_and_unordered_pairs():
+    p = 23
+    x, y = data.pairs(p)
+    rows = np.arange(len(x))
+    logits = np.zeros((len(x), p))
+    np.add.at(logits, (rows, (x + y) % p), 4.0)
+    for ghost in (2 * x, 2 * y):
+        np.add.at(logits, (rows, ghost % p), 1.0)
+    assert ideal.fit_peaks(logits, p, x, y, np.where(x == y, 1, 2))["ratio"] == pytest.approx(4, rel=EXACT)
+    both = np.concatenate([rows, rows[x != y]])
+    ordered = ideal.fit_peaks(logits[both], p, x[both], y[both])
+    assert ordered == pytest.approx(ideal.fit_peaks(torch.tensor(logits), p, x, y, np.where(x == y, 1, 2)))
+
+
+def waves(p, phases, e3, e5):
+    """Weights with odd harmonics of these relative magnitudes in the input layer, even phases in each frequency."""
+    K = (p - 1) // 2
+    phi, k = np.tile(ideal.even_phases(phases), K)[:, None], np.repeat(np.arange(1, K + 1), phases)[:, None]
+    angle = 2 * np.pi * k * np.arange(p) / p
+    turn = angle + phi
+    return np.cos(turn) + e3 * np.cos(3 * turn) + e5 * np.cos(5 * turn), np.cos(angle + 2 * phi)
+
+
+@pytest.mark.parametrize(("e3", "e5", "share"), [(0, 0, 0.5), (-0.25, 0.11, 0.7235)])
+def test_harmonics_silence_the_ghosts_and_widen_the_margin(e3, e5, share):
+    theta, xi = waves(23, 41, e3, e5)
+    logits, x, y = table_of((theta, xi))
+    fit = ideal.fit_peaks(logits, 23, x, y)
+    assert fit["ghosts"] / fit["correct"] == pytest.approx(0.5 + e3 + e3 * e5, abs=FLOAT32)
+    assert fit["third"] / fit["correct"] == pytest.approx(e3, abs=FLOAT32)
+    assert ideal.margin_share(fit["margin"], theta, xi) == pytest.approx(share, abs=5e-5)
+    scaled = ideal.margin_share(fit["margin"], 3 * theta, xi / 9)  # the same logits
+    assert scaled == pytest.approx(share, abs=5e-5)
 
 
 def test_more_frequencies_give_the_published_losses():

@@ -59,7 +59,7 @@ def _ring(n, height):
 
 def evenness_table(frame: Frame, K: int) -> pa.Table:
     """|mean exp(i n phi)| of every frequency and n, beside its random expectation."""
-    value, count = frame.get("coherence"), frame["counts_K"]  # of all neurons, where they were asked
+    value, count = frame.get("coherence"), frame["counts_K"]  # of all neurons, where the frame holds it
     if value is None:
         value = coherence(frame["frequency"], frame["phi"].astype(float), K, ORDERS)
         count = np.bincount(frame["frequency"], minlength=K + 1)[1:]
