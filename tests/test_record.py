@@ -395,7 +395,8 @@ def test_a_frame_holds_what_the_schema_says_and_nothing_else(record):
             assert pack(name, value).dtype == np.dtype(fields[name].kind), name
     always = {name for name, field in fields.items() if field.held == schema.EVERY}
     assert all(always <= frame.keys() for frame in record.frames)
-    assert record.frames[-1].keys() == fields.keys()
+    beyond = {"peak_third", "peak_fourth", "margin_share", "flawed_ratio", "flawed_r2"}  # p >= 11, x^2, older records
+    assert fields.keys() - record.frames[-1].keys() == beyond
 
 
 @pytest.mark.parametrize("model", schema.FIELDS)
