@@ -89,6 +89,21 @@ def places(record: Record) -> list[int]:
     return [at for at, frame in zip(record.frame_steps, record.frames, strict=True) if "theta" in frame]
 
 
+def check(run: Run, store: Store, afresh: bool = False):
+    """ValueError with one sentence where a fork cannot begin: its parent is not here, or knows no weights to leave
+    from."""
+    if not run.parent or (not afresh and store.sibling(run) is not None):
+        return
+    run_id, step, weights_only = left_at(run)
+    parent = store.get(run_id)
+    if parent is None:
+        raise ValueError(f"{run.id} leaves {run_id}, which is not here: train that first")
+    if weights_only or (parent.state is not None and parent.step == step) or parent.run.origin:
+        begin(run, parent)
+    else:
+        check(replace(parent.run, epochs=step, plateau=False), store)
+
+
 def origin(run: Run, store: Store, device: str, look: Callable[..., bool]) -> Record:
     """The record to train the fork `run` on from.  If no state of that step is stored, the parent is trained
     up to there, seen by `look`; where that leaves off, what is returned is the unfinished parent, checkpointed.

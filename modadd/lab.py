@@ -40,6 +40,7 @@ class Job:
     error: str | None = None
     wish: str | None = None
     owner: str | None = None
+    afresh: bool = False  # from its first step, whatever is stored
     turn: int = 0
     started: float = 0.0
     done: threading.Event = field(default_factory=threading.Event)
@@ -74,11 +75,14 @@ class Lab:
         self._closed = False
         atexit.register(self.close)
 
-    def submit(self, run: Run, device: str = "auto", resume: Record | None = None, priority: int = 0) -> Job:
+    def submit(
+        self, run: Run, device: str = "auto", resume: Record | None = None, priority: int = 0, afresh: bool = False
+    ) -> Job:
         """Queue a run (lower priority first); the same run is never queued twice.
 
-        It goes on from `resume`, or else from the longest stored record of its trajectory.  Raises ValueError
-        with one sentence where it may not.
+        It goes on from `resume`, or else from the longest stored record of its trajectory; `afresh`, from its first
+        step, and a finished record stays until the new one is stored.  Raises ValueError with one sentence where it
+        may not.
         """
         if device != "cpu":  # which is always there, and torch loads with the first job
             from .engine import pick_device
@@ -94,6 +98,8 @@ class Lab:
                 return job
             owner = self.admit(run)
             check_room(run, device)
+            if resume is None or resume.state is None:
+                forks.check(run, self.store, afresh)
             over = [job for job in self._jobs.values() if job.status in KEPT]
             for old in over[:-RECORDS]:
                 old.record = None
@@ -102,7 +108,7 @@ class Lab:
             self._jobs.pop(run.id, None)  # the newest job stands last
             turns = [job.turn + 1 for job in self._jobs.values() if job.active and job.owner == owner]
             turn = max([self._turn, *turns])
-            job = self._jobs[run.id] = Job(run, device, record=resume, owner=owner, turn=turn)
+            job = self._jobs[run.id] = Job(run, device, record=resume, owner=owner, afresh=afresh, turn=turn)
             if device not in self._queues:
                 self._queues[device] = []
                 worker = threading.Thread(target=self._work, args=(device,), name=f"lab-{device}", daemon=True)
@@ -141,7 +147,29 @@ class Lab:
     def resume(self, run_id: str) -> Job | None:
         """Queue a job that was paused, stopped or failed again, from where it is."""
         job = self._jobs.get(run_id)
-        return job and self.submit(job.run, job.device, job.record if job.record and job.record.state else None)
+        if job is None:
+            return None
+        there = job.record if job.record and job.record.state else None
+        return self.submit(job.run, job.device, there, afresh=job.afresh)
+
+    def delete(self, run_id: str, version: str | None = None) -> str | None:
+        """Move a stored record into the store's bin; its name there.
+
+        Raises ValueError with one sentence where it waits or trains, here or elsewhere, and where it is not the record
+        of this `version` any more.
+        """
+        busy = ValueError(f"{run_id} is being trained: stop it first")
+        if (job := self.job(run_id)) is not None and job.active:
+            raise busy
+        try:
+            with self.store.lock(run_id):
+                if version is not None and self.store.version(run_id) != version:
+                    raise ValueError(f"{run_id} has changed since this page was drawn: look at it again")
+                name = self.store.delete(run_id)
+                self.forget(run_id)
+        except filelock.Timeout:
+            raise busy from None
+        return name
 
     def forget(self, run_id: str):
         """Drop a job that is over, so that its record is looked up in the store."""
@@ -208,7 +236,7 @@ class Lab:
             return job.wish is not None
 
         try:
-            job.record = carry_out(job.run, self.store, job.device, look, job.record, live=True)
+            job.record = carry_out(job.run, self.store, job.device, look, job.record, live=True, afresh=job.afresh)
         except Unkept as error:
             job.record = error.record  # the folder does not take it: memory does, until there is room
             raise
@@ -230,9 +258,9 @@ def told(error: Exception, device: str) -> str:
 
 def carry_out(
     run: Run, store: Store, device: str = "auto", look: Callable[..., bool] = lambda update: False,
-    resume: Record | None = None, live: bool = False,
+    resume: Record | None = None, live: bool = False, afresh: bool = False,
 ) -> Record:  # fmt: skip
-    """Train a run into a store, from `resume` or else from the longest stored record of its
+    """Train a run into a store, from `resume` or else, unless `afresh`, from the longest stored record of its
     trajectory, with a checkpoint every CHECKPOINT_SECONDS.  A fork starts where it leaves its parent.
 
     `look(update)` sees every update and returns True to leave off; the record then holds the
@@ -244,7 +272,7 @@ def carry_out(
     with store.lock(run.id):
         if resume is None or resume.state is None:
             with contextlib.suppress(Damaged):
-                resume = store.sibling(run)
+                resume = None if afresh else store.sibling(run)
             if resume is None and run.parent:
                 resume = forks.origin(run, store, device, look)
                 if resume.run != run:  # left off on the way there
@@ -269,8 +297,10 @@ def carry_out(
 
 
 def keep(record: Record, store: Store) -> Record:
-    """The record, once the store holds it."""
+    """The record, once the store holds it; a finished one there gives way to nothing unfinished."""
     try:
+        if not record.finished and store.finished(record.run.id):
+            return record
         store.put(record)
     except Unkept as error:
         log.warning("%s", error)

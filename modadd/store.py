@@ -21,6 +21,7 @@ import diskcache
 import filelock
 import numpy as np
 
+from .bin import Bin, run_of
 from .index import Damaged, Index, Unkept, mended, why
 from .record import DETAILS, Record, read_card
 from .runs import EPOCHS_MAX, Run, twin
@@ -218,6 +219,16 @@ class Store:
                     return True
         return False
 
+    def finished(self, run_id: str) -> bool:
+        """Is an intact record of the user's own there, whose training ended?"""
+        with contextlib.suppress(ValueError):
+            file, card = self._look(run_id)
+            if file is not None:
+                with file:
+                    ended = read_card(card.encode())["provenance"]["stop_reason"] not in (None, "stopped")
+                return ended and self.intact(run_id)
+        return False
+
     def shipped(self, run_id: str) -> Record | None:
         """The atlas's record of this id, or None.  Raises Damaged if its file cannot be read."""
         with self._atlas_file(run_id) as arrays:
@@ -302,10 +313,45 @@ class Store:
         """Every record there is, by id; the user's own shadow the atlas's."""
         return self.cards_of_atlas() | self.cards_of_cache()
 
+    @property
+    def bin(self) -> Bin:
+        """The records that were deleted last."""
+        return Bin(self._index.home / "bin")
+
     @mended
-    def delete(self, run_id: str) -> bool:
-        """Remove one of the user's own records; the atlas is read-only."""
-        return self._cache.delete(run_id, retry=False)
+    def delete(self, run_id: str) -> str | None:
+        """Move one of the user's own records into the bin; its name there, or None where there was no file.
+
+        The atlas is read-only.  Raises ValueError with one sentence where the file cannot be moved.
+        """
+        with self._index.writing():
+            file, name = self._file(run_id), None
+            if file is not None:
+                try:
+                    name = self.bin.take(file, run_id)
+                except OSError as error:
+                    raise ValueError(f"{run_id} cannot be deleted ({why(error)})") from None
+            self._cache.delete(run_id, retry=False)
+        return name
+
+    def restore(self, name: str) -> str:
+        """Put a record of the bin back; its id.  Raises ValueError with one sentence where it is gone or damaged, or
+        its run is here again."""
+        run_id = run_of(name)
+        try:
+            with self.lock(run_id):
+                if self._file(run_id) is not None:
+                    raise ValueError(f"{run_id} is among your runs again: delete that one first")
+                record = from_bytes(self.bin.read(name))
+                if record.run.id != run_id:
+                    raise Damaged(f"the deleted {run_id} is in truth {record.run.id}")
+                self.put(record)
+                self.bin.drop(name)
+        except filelock.Timeout:
+            raise ValueError(f"{run_id} is being trained: stop it first") from None
+        except Unkept as error:
+            raise ValueError(str(error)) from None
+        return run_id
 
     def lock(self, run_id: str) -> filelock.FileLock:
         """Held by whoever trains this run, in any process of this machine."""

@@ -51,9 +51,9 @@ def home():
         "Train it again before my eyes", icon=":material/replay:", disabled=growing or not ui.steers(SMALL.id)
     )
     if again:
-        ui.lab().forget(SMALL.id)
-        ui.lab().store.delete(SMALL.id)
-        st.rerun()
+        with ui.refusals():
+            ui.lab().submit(SMALL, "cpu", priority=-1, afresh=True)
+            st.rerun()
     ways()
 
 

@@ -23,6 +23,7 @@ for job in ui.lab().jobs():
             "pages/Live.py", label=f"{job.run.id} is {job.status} now", icon=":material/play_circle:",
             query_params={"run": job.run.id},
         )  # fmt: skip
+ui.bin_of_runs()
 if not cards:
     st.info("Nothing has been trained here yet. Open **Live** and press Train: a run at p = 23 takes a few seconds.")
     st.stop()
@@ -37,12 +38,9 @@ ordered = sorted(cards.values(), key=lambda card: (card["run"].p, card["run"].pr
 listing = {"where": [card["where"] for card in ordered]}
 listing |= {title: [card["summary"][name] for card in ordered] for title, name in columns.items()}
 listing["size"] = [ui.size(card["bytes"]) for card in ordered]
-selected = st.dataframe(
+card = ui.chosen_card(
     pa.table(listing),
-    hide_index=True,
-    on_select="rerun",
-    selection_mode="single-row",
-    key="runs",
+    ordered,
     height=560,
     placeholder="–",
     column_config={
@@ -52,10 +50,9 @@ selected = st.dataframe(
         name: st.column_config.NumberColumn(format="localized") for name in ("steps", "stage I ends", "stage II ends")
     },
 )  # fmt: skip
-if not selected.selection.rows:
+if card is None:
     st.stop()
 
-card = ordered[selected.selection.rows[0]]
 run_id = card["run"].id
 st.subheader(run_id)
 with st.container(horizontal=True):
@@ -63,21 +60,10 @@ with st.container(horizontal=True):
     if st.button("Open", icon=":material/open_in_new:", type="primary"):
         st.switch_page("pages/Live.py", query_params=there)
     ui.compare_link([card["run"]])
-    mine = card["where"] == "atlas" or ui.steers(run_id)
-    if mine and st.button("Train it again", icon=":material/replay:"):
-        with ui.refusals():
-            ui.lab().admit(card["run"])  # before anything is lost
-            ui.lab().forget(run_id)
-            ui.lab().store.delete(run_id)
-            ui.lab().submit(card["run"])
-            st.switch_page("pages/Live.py", query_params={"run": run_id})
-    if card["where"] == "cache" and mine:
-        with st.popover("Delete", icon=":material/delete:"):
-            st.write("The record and its checkpoint are removed from this machine for good.")
-            if st.button("Delete it", type="primary"):
-                ui.lab().forget(run_id)
-                ui.lab().store.delete(run_id)
-                st.rerun()
+    if card["where"] == "atlas" or ui.steers(run_id):
+        ui.train_again(card["run"])
+        if card["where"] == "cache":
+            ui.delete(run_id)
 
 with st.container(horizontal=True):
     for target in VIEWS if card["run"].model == "mlp" else [ui.HOMES[card["run"].model]]:

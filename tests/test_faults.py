@@ -438,7 +438,7 @@ for turn in range(operations):
     elif what == "cards":
         assert done.keys() <= store.cards().keys()
     elif what == "delete":
-        assert store.delete(mine.id) == (done.pop(mine.id, None) is not None)
+        assert bool(store.delete(mine.id)) == (done.pop(mine.id, None) is not None)
     elif what == "version":
         assert bool(store.version(mine.id)) == (mine.id in done)
     elif what == "sibling":

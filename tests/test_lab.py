@@ -241,6 +241,70 @@ def test_the_newest_job_is_last(lab):
     assert [job.run.id for job in lab.jobs()] == [THIRD.id, OTHER.id]
 
 
+# -- training again -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old(lab, record):
+    """A finished record in the store, which says when it was made."""
+    old = replace(record, provenance=record.provenance | {"finished": "2000-01-01T00:00:00Z"})
+    lab.store.put(old)
+    return old
+
+
+def made(lab):
+    return lab.store.get(SMALL.id).provenance["finished"]
+
+
+def test_training_again_begins_at_the_first_step_and_replaces_the_record_at_its_end(lab, steer, old):
+    seen = []
+    steer.at(SMALL, lambda update: seen.append((update.step, made(lab))))
+    assert over(lab.submit(SMALL, "cpu", afresh=True)).status == "finished"
+    assert steer.calls[-1][1] is None
+    assert {when for _, when in seen} == {"2000-01-01T00:00:00Z"}
+    assert made(lab) != "2000-01-01T00:00:00Z"
+    assert_same_training(lab.store.get(SMALL.id), old)
+
+
+def test_no_checkpoint_takes_the_place_of_a_finished_record(lab, steer, old, monkeypatch):
+    monkeypatch.setattr(modadd.lab, "CHECKPOINT_SECONDS", 0)
+    steer.at(SMALL, lambda update: update.step >= 100 and lab.stop(SMALL.id))
+    job = over(lab.submit(SMALL, "cpu", afresh=True))
+    assert (job.status, job.record.finished) == ("stopped", False)
+    assert lab.store.get(SMALL.id).provenance == old.provenance
+    del steer.hooks[SMALL.id]
+    assert over(lab.resume(SMALL.id)).status == "finished"
+    assert steer.calls[-1][1].step >= 100  # it went on from there
+    assert_same_training(lab.store.get(SMALL.id), old)
+
+
+def test_training_again_that_fails_leaves_the_record(lab, steer, old):
+    def fail(update):
+        raise RuntimeError("no luck")
+
+    steer.at(SMALL, fail)
+    assert over(lab.submit(SMALL, "cpu", afresh=True)).status == "failed"
+    assert lab.store.get(SMALL.id).provenance == old.provenance
+
+
+def test_a_deleted_run_is_forgotten_too(lab, steer):
+    over(submit(lab, OTHER))
+    lab.delete(OTHER.id)
+    assert lab.job(OTHER.id) is None
+    assert lab.store.get(OTHER.id) is None
+
+
+def test_a_run_is_not_deleted_while_it_trains_or_waits(lab, steer):
+    there, go = steer.hold(SMALL)
+    first, queued = submit(lab, SMALL), submit(lab, OTHER)
+    assert there.wait(PATIENCE)
+    for job in (first, queued):
+        with pytest.raises(ValueError, match=f"^{job.run.id} is being trained: stop it first$"):
+            lab.delete(job.run.id)
+    go.set()
+    assert over(first).status == over(queued).status == "finished"
+
+
 # -- pause, resume, stop, continue --------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import serving
-from conftest import SMALL
+from conftest import SMALL, assert_same_training
 from serving import ROOT
 from streamlit import config
 from streamlit.testing.v1 import AppTest
@@ -273,7 +273,7 @@ def test_only_who_began_a_run_steers_it_among_strangers(host, app, training, mon
 def test_every_button_that_ends_or_deletes_a_run_asks_whose_it_is():
     for file in [*(ROOT / "pages").glob("*.py"), ROOT / "streamlit_app.py", ROOT / "modadd" / "ui" / "progress.py"]:
         text = file.read_text()
-        if re.search(r"lab(\(\))?\.(stop|pause)\(|store\.delete\(", text):
+        if re.search(r"lab(\(\))?\.(stop|pause|delete)\(|store\.delete\(|ui\.delete\(|afresh=True", text):
             assert "steers(" in text, file.name
 
 
@@ -288,10 +288,8 @@ def test_nothing_is_lost_where_training_it_again_is_refused(host, app, record):
     ui.lab().store.put(record)
     host(p=5)
     with pytest.raises(ValueError, match="modulus p is 7"):
-        ui.lab().admit(record.run)
-    steps = (ROOT / "pages" / "Runs.py").read_text()
-    again = steps[steps.index("Train it again") :]
-    assert again.index("admit(") < again.index("delete(") < again.index("submit(")
+        ui.lab().submit(record.run, afresh=True)
+    assert_same_training(ui.lab().store.get(record.run.id), record)
 
 
 def test_an_error_tells_strangers_nothing(host, app, monkeypatch):

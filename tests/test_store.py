@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modadd.store
+from modadd.bin import MOST
 from modadd.index import BytesOnly, Index
 from modadd.runs import Run, preset
 from modadd.store import Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
@@ -121,6 +122,46 @@ def test_deleting_removes_the_record_and_its_file(store, record):
     assert store.cards() == {}
     assert files_of(store) == []
     assert not store.delete(record.run.id)
+
+
+def test_a_deleted_record_comes_back_as_it_was(store, record):
+    store.put(record)
+    name = store.delete(record.run.id)
+    assert store.restore(name) == record.run.id
+    assert_same_training(store.get(record.run.id), record)
+    assert store.get(record.run.id).provenance == record.provenance
+    assert store.bin.names() == []
+
+
+def test_the_bin_keeps_the_last_deleted_and_nothing_takes_the_place_of_a_run(store, brief):
+    names = []
+    for _ in range(MOST + 2):
+        store.put(brief)
+        names.append(store.delete(brief.run.id))
+    assert store.bin.names() == names[:1:-1]
+    store.put(brief)
+    with pytest.raises(ValueError, match=f"^{brief.run.id} is among your runs again: delete that one first$"):
+        store.restore(names[-1])
+    store.delete(brief.run.id)
+    with pytest.raises(ValueError, match=f"^{brief.run.id} is not in the bin any more$"):
+        store.restore(names[0])
+
+
+def test_the_bin_survives_a_broken_index(store, record, reopen):
+    store.put(record)
+    name = store.delete(record.run.id)
+    break_index(store)
+    again = reopen()
+    assert again.cards() == {}
+    again.restore(name)
+    assert_same_training(again.get(record.run.id), record)
+
+
+@pytest.mark.parametrize("name", ["", "../00000001.p007-custom-0123456789", "00000001.x", "p007-custom-0123456789"])
+def test_nothing_else_is_in_the_bin(store, name):
+    with pytest.raises(ValueError, match=r"in the bin|checksum"):
+        store.restore(name)
+    store.bin.drop(name)
 
 
 def test_cards_tell_a_record_without_its_arrays(store, record, brief):

@@ -9,6 +9,7 @@ looked up in that order by `find`.
     clock        the step in view, and playing it; reels is what it sends ahead, player.js its part in the browser
     charts       drawing, and taking charts and their data home
     along        taking a whole run home
+    bin          choosing a run by its id, training it again, deleting it, and taking that back
     early        the server, which loads ahead what takes long
     progress     how a run is doing, and the buttons that steer it
     words        numbers and foreign text as people read them
@@ -16,6 +17,7 @@ looked up in that order by `find`.
 
 from . import early, links
 from .along import take_along
+from .bin import bin_of_runs, chosen_card, delete, train_again
 from .charts import csv, draw, frozen, show, specification
 from .clock import film, play, player
 from .lookup import (
@@ -41,9 +43,9 @@ from .progress import headline, stage_line, status, steers, stop_all
 from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
-    "GROUPS", "HOMES", "PAGES", "TICK", "Found", "choose_run", "compare_link", "count", "csv", "default_device",
-    "devices", "draw", "duration", "early", "film", "find", "follow", "frozen", "headline", "here", "lab", "links",
-    "log_steps", "navigate", "not_reached", "number", "offer", "page", "plain", "play", "player", "price",
-    "provenance", "refusals", "show", "shown_run", "size", "specification", "stage_line", "status", "steers",
-    "stop_all", "take_along", "with_asked",
+    "GROUPS", "HOMES", "PAGES", "TICK", "Found", "bin_of_runs", "choose_run", "chosen_card", "compare_link", "count",
+    "csv", "default_device", "delete", "devices", "draw", "duration", "early", "film", "find", "follow", "frozen",
+    "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached", "number", "offer", "page", "plain",
+    "play", "player", "price", "provenance", "refusals", "show", "shown_run", "size", "specification", "stage_line",
+    "status", "steers", "stop_all", "take_along", "train_again", "with_asked",
 ]  # fmt: skip

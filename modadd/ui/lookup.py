@@ -74,7 +74,8 @@ class Found:
 def find(run_id: str) -> Found:
     """A live job first, then the cache, then the atlas; says in a sentence what is damaged."""
     job = lab().job(run_id)
-    if job is not None and (job.active or job.status == "failed"):
+    anew = job is not None and job.afresh and job.record is not None and not job.record.finished
+    if job is not None and (job.active or job.status == "failed" or anew):
         return Found(job.record, job)
     try:
         return Found(_stored(run_id, lab().store.version(run_id)), job)

@@ -38,7 +38,10 @@ def _status(run_id: str, now: Found):
             st.progress(record.step / record.run.epochs, f"Paused at step {record.step:,} of {record.run.epochs:,}")
             if st.button("Resume", icon=":material/play_arrow:", key="resume", type="primary"):
                 with refusals():
-                    lab().submit(record.run, job.device if job else "auto", resume=record if record.state else None)
+                    lab().submit(
+                        record.run, job.device if job else "auto", resume=record if record.state else None,
+                        afresh=job is not None and job.afresh,
+                    )  # fmt: skip
                     st.rerun()
         return
     if job.status == "queued":
