@@ -1,6 +1,7 @@
 """Networks in training on one device: weights, optimiser and history, advanced n steps at a time.
 
-On the CPU a step is a Python loop over a few dozen tensor operations.  On CUDA the step is captured
+On the CPU many steps are one call of the compiled step, or a step is a Python loop over a few dozen tensor operations
+where `compiled` has none for a run.  On CUDA the step is captured
 once as a graph and replayed, with the kernels of `fused` where Triton is installed, and the history
 stays in a device buffer, so the host only waits when somebody asks for numbers.  There one engine
 can carry E members (seeds, rates, splits) that share p, width, activation and optimiser.
@@ -12,7 +13,7 @@ import re
 import numpy as np
 import torch
 
-from . import fused
+from . import compiled, fused
 from .model import initial_factors, initial_weights
 from .optim import Optimizer
 from .record import take_frame
@@ -52,6 +53,7 @@ class Engine:
     """
 
     on_device = False
+    program = "torch"  # what computes a step, for the provenance
 
     def __init__(self, runs: list[Run], device: torch.device, states: list[State | None]):
         self.runs, self.run, self.device = runs, runs[0], device
@@ -104,8 +106,11 @@ class Engine:
             raise ValueError("precision tf32 needs a CUDA device: choose fp32")
         if len(self.runs) > 1:
             raise ValueError("only a CUDA device with Triton trains several runs at once")
-        self.network = Step(self.run, self.device)
+        self.network = self._network()
         self.optimizer = Optimizer(self.run, self.w_EL[0], on_device=self.on_device)
+
+    def _network(self):
+        return Step(self.run, self.device)
 
     def _restore(self, e: int, state: State):
         self.w_EL[e].copy_(torch.from_numpy(state["w"]))
@@ -152,6 +157,37 @@ class Engine:
         return {name: t[e].cpu().numpy().copy() for name, t in tensors.items()} | {"step": np.int64(self.step)}
 
 
+class CompiledEngine(Engine):
+    """The same with the compiled step, which has weights and moments in an order of its own: those of the engine are
+    copies, as of the last `record_here` or `state`."""
+
+    def __init__(self, runs, device, states):
+        super().__init__(runs, device, states)
+        self.program = f"compiled ({self.network.build})"
+        self.network.load(self._flat())
+
+    def _network(self):
+        return compiled.CompiledStep(self.run)
+
+    def _flat(self) -> list[torch.Tensor]:
+        return [self.w_EL[0], *self.optimizer.moments().values()]
+
+    def advance(self, n):
+        self.network.advance(self.step, n, self.history_ETC[0, self.step :])
+        self.step += n
+
+    def record_here(self):
+        self.log_probabilities_NP = self.network.measure(self.step, self.history_ETC[0, self.step :])
+        self.network.store(self._flat()[:1])
+
+    def _log_probabilities(self, e):
+        return self.log_probabilities_NP
+
+    def state(self, e):
+        self.network.store(self._flat())
+        return super().state(e)
+
+
 class CudaEngine(Engine):
     """The same on CUDA, captured as a graph; without Triton it falls back to plain torch."""
 
@@ -166,6 +202,7 @@ class CudaEngine(Engine):
     def _build(self):
         self.fused = fused.available()
         if self.fused:
+            self.program = "triton"
             self.network = fused.FusedStep(self.runs, self.device)
             self.optimizer = fused.FusedOptimizer(self.runs, self.w_EL)
         else:
@@ -221,7 +258,7 @@ class CudaEngine(Engine):
 
 def engine(runs: list[Run], device: torch.device, states: list[State | None] | None = None) -> Engine:
     """The engine for these runs on a device, each at step 0 or where its state was taken."""
-    kind = CudaEngine if device.type == "cuda" else Engine
+    kind = CudaEngine if device.type == "cuda" else CompiledEngine if compiled.covers(runs[0]) else Engine
     if runs[0].model == "transformer":
         from .transformer.engine import OneLayerEngine as kind
     elif runs[0].model == "pre-ln":

@@ -145,7 +145,7 @@ class _Member:
                 "steps_per_second": round((step - self.first) / max(now, 1e-9), 2),
                 "device": torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()})",
                 "threads": None if cuda else torch.get_num_threads(),
-                "together": len(self.net.runs),
+                "together": len(self.net.runs), "step": self.net.program,
                 "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },

@@ -12,11 +12,11 @@ import modadd
 HOUSE = Path(modadd.__file__).parent
 # Each may import those above it only.
 ORDER = (
-    "runs", "data", "fourier", "ideal", "theory", "model", "step", "optim", "fused", "measures", "schema", "record",
-    "surgery", "engine", "training", "lottery", "check", "checkpoint", "exchange", "bin", "index", "store", "forks",
-    "cost", "lab", "hosting", "many.pool", "many.spool", "many.cluster", "many.survival", "many.seeds", "many.sweep",
-    "many.verdicts", "claims", "atlas", "survey", "rows", "compare", "simulation", "votes", "forces", "lesson",
-    "glossary", "cli", "profiling", "tracking", "published_transformers", "published", "bundle", "importing",
+    "runs", "data", "fourier", "ideal", "theory", "model", "step", "optim", "compiled", "fused", "measures", "schema",
+    "record", "surgery", "engine", "training", "lottery", "check", "checkpoint", "exchange", "bin", "index", "store",
+    "forks", "cost", "lab", "hosting", "many.pool", "many.spool", "many.cluster", "many.survival", "many.seeds",
+    "many.sweep", "many.verdicts", "claims", "atlas", "survey", "rows", "compare", "simulation", "votes", "forces",
+    "lesson", "glossary", "cli", "profiling", "tracking", "published_transformers", "published", "bundle", "importing",
 )  # fmt: skip
 
 

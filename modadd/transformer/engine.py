@@ -44,6 +44,8 @@ class TransformerEngine:
     its `Network`, and what is measured of it (`frame`).  Methods that name a member e take 0.
     """
 
+    program = "torch"
+
     def __init__(self, runs: list[Run], device: torch.device, states: list[State | None]):
         if len(runs) > 1:
             raise ValueError("a transformer is trained alone, not in a group")
