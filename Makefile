@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: app test test-slow faults lint lock
 
-$(VENV)/ready: requirements.txt requirements-dev.txt pyproject.toml modadd/native/step.c
+$(VENV)/ready: requirements.txt requirements-dev.txt pyproject.toml modadd/networks/mlp/native/step.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	touch $@

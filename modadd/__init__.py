@@ -31,11 +31,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOMES = {
     "runs": ("Run", "PRESETS", "preset", "width"),
-    "training": ("train", "train_many", "Update"),
-    "record": ("Record",),
-    "store": ("Store",),
-    "lab": ("Lab", "carry_out"),
-    "forks": ("fork",),
+    "training.loop": ("train", "train_many", "Update"),
+    "records.record": ("Record",),
+    "records.store": ("Store",),
+    "jobs.lab": ("Lab", "carry_out"),
+    "training.forks": ("fork",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)

@@ -72,6 +72,8 @@ def mirrored_share(run: Run) -> float | None:
 
 
 GROUPS = ("train", "test", "held_out", "common", "rare")
+# The rows of the history; a group without pairs holds NaN.
+METRICS = tuple(f"{group}_{what}" for what in ("loss", "accuracy") for group in GROUPS) + ("norm",)
 
 
 def group_weights(run: Run) -> np.ndarray:

@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from modadd import atlas, survey, ui
+from modadd import ui
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
+from modadd.many import atlas, survey
 from modadd.runs import P_GROK, P_MAX, P_MIN, PRESETS
 
 SHOWN_TOGETHER = ("standard", "grokking")  # the Overview shows these two; any other run opens on Live

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from modadd import claims, preset, ui
+from modadd import preset, ui
+from modadd.analysis import claims
 from modadd.figures.style import table
 from modadd.runs import presets_at
 

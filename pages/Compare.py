@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from modadd import compare, rows, ui
+from modadd import ui
 from modadd.figures import compare as draw
 from modadd.figures import grids, logits, neurons, transformer
-from modadd.many import seeds
+from modadd.many import compare, seeds
+from modadd.records import rows
 
 ABREAST = 3  # charts in a row
 VIEWS = ("overlaid", "side by side")

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from modadd import forks, ui
+from modadd import ui
 from modadd.figures import many
 from modadd.many import seeds
 from modadd.runs import Activation, Optimizer, presets_at
+from modadd.training import forks
 
 p = ui.page("Forks")
 st.title("What if, from here on?")

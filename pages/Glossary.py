@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from modadd import glossary, ui
+from modadd import ui
+from modadd.ui import glossary
 
 p = ui.page("Glossary")
 st.title("Words of the lab")

@@ -3,10 +3,12 @@
 import numpy as np
 import streamlit as st
 
-from modadd import lottery, theory, ui
+from modadd import ui
+from modadd.analysis import lottery
 from modadd.figures import flow as figures
 from modadd.figures import neurons
 from modadd.figures.style import table
+from modadd.maths import theory
 
 TOLERANCE = 0.1  # radians: so close counts as aligned
 

@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from modadd import data, forces, measures, ui
+from modadd import data, ui
+from modadd.analysis import forces
 from modadd.figures import grokking
+from modadd.maths import measures
 from modadd.runs import P_GROK, WARMUP
 
 p = ui.page("Grokking")

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from modadd import bundle, hosting, importing, ui
-from modadd.checkpoint import SUFFIXES, Orientation
-from modadd.importing import File
-from modadd.record import Record
+from modadd import ui
+from modadd.exchange import bundle, importing
+from modadd.exchange.checkpoint import SUFFIXES, Orientation
+from modadd.exchange.importing import File
+from modadd.jobs import hosting
+from modadd.records.record import Record
 from modadd.runs import EPOCHS_MAX, P_MAX, P_MIN, Activation, Init, Optimizer, Run, Split
 
 PAGES = ("Live", "Weights", "Phases", "Logits", "Surgery", "Gradient_flow", "Forks")

@@ -3,9 +3,11 @@
 import numpy as np
 import streamlit as st
 
-from modadd import ideal, lesson, measures, preset, theory, ui
+from modadd import preset, ui
+from modadd.analysis import lesson
 from modadd.figures import grokking
 from modadd.figures import introduction as figures
+from modadd.maths import ideal, measures, theory
 from modadd.runs import P_GROK
 
 p = ui.page("Introduction")

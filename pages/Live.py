@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from modadd import Run, compare, ui
+from modadd import Run, ui
 from modadd.figures import curves, grids, neurons
+from modadd.many import compare
 from modadd.runs import Activation, Init, Optimizer, Precision, Split, preset, presets_at, width
 
 p = ui.page("Live")

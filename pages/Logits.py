@@ -5,8 +5,10 @@ from functools import lru_cache
 import numpy as np
 import streamlit as st
 
-from modadd import ideal, surgery, ui, votes
+from modadd import ui
+from modadd.analysis import surgery, votes
 from modadd.figures import logits
+from modadd.maths import ideal
 from modadd.runs import presets_at
 
 p = ui.page("Logits")

@@ -3,9 +3,11 @@
 import numpy as np
 import streamlit as st
 
-from modadd import lottery, theory, ui
+from modadd import ui
+from modadd.analysis import lottery
 from modadd.figures import lottery as figures
 from modadd.figures.style import table
+from modadd.maths import theory
 from modadd.runs import presets_at
 
 p = ui.page("Lottery")

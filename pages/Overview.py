@@ -4,9 +4,11 @@ from functools import partial
 
 import streamlit as st
 
-from modadd import fourier, preset, rows, ui
+from modadd import preset, ui
 from modadd.figures import curves, grids, logits, neurons, phases
 from modadd.figures.style import table
+from modadd.maths import fourier
+from modadd.records import rows
 from modadd.runs import P_GROK
 
 LABELS = {"standard": "All pairs (standard)", "grokking": "Three quarters (grokking)"}

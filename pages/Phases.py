@@ -3,7 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from modadd import lottery, ui
+from modadd import ui
+from modadd.analysis import lottery
 from modadd.figures import neurons, phases
 from modadd.runs import presets_at
 

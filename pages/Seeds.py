@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import streamlit as st
 
-from modadd import measures, ui
+from modadd import ui
 from modadd.figures import many
 from modadd.figures.style import table
 from modadd.many import seeds
+from modadd.maths import measures
+from modadd.records.store import Damaged
 from modadd.runs import P_GROK, preset, presets_at
-from modadd.store import Damaged
 
 SURE_SECONDS = 600  # from here on one is asked again
 
@@ -68,7 +69,7 @@ found = {run: look(run) for run in runs}
 waiting = [run for run, (_, job) in found.items() if job is not None and job.active]
 missing = [run for run, (record, _) in found.items() if run not in waiting and not (record and record.finished)]
 if missing:
-    from modadd.cost import estimate  # measuring the machine loads torch
+    from modadd.training.cost import estimate  # measuring the machine loads torch
 
     device = ui.default_device()
     seconds = sum(estimate(run, device).seconds for run in missing)

@@ -3,9 +3,11 @@
 import numpy as np
 import streamlit as st
 
-from modadd import lottery, simulation, theory, ui
+from modadd import ui
+from modadd.analysis import lottery
 from modadd.figures import lottery as races
 from modadd.figures import simulation as figures
+from modadd.maths import simulation, theory
 
 MOMENTS = 60  # of a film
 

@@ -3,10 +3,10 @@
 import numpy as np
 import streamlit as st
 
-from modadd import Run, ui
+from modadd import Run, tasks, ui
 from modadd.figures import surfaces
+from modadd.frames import pre_ln
 from modadd.runs import TRANSFORMERS, presets_at
-from modadd.transformer import task_measures, tasks
 
 p = ui.page("Surfaces")
 st.title("A neuron is a landscape over all sums")
@@ -24,8 +24,8 @@ run, step = record.run, ui.player([record])
 def neurons(run_id: str, at: int, layer: int, c: int, _run: Run, _frame) -> np.ndarray:
     """Activations [N, M] of a transformer at a frame with weights."""
     if _run.model == "pre-ln":
-        return task_measures.neurons_over_pairs(_run, task_measures.weights_of(_frame), layer, c)
-    from modadd.transformer import phases
+        return pre_ln.neurons_over_pairs(_run, pre_ln.weights_of(_frame), layer, c)
+    from modadd.analysis import phases
 
     return phases.opened(_run, _frame)[1]["neurons"].numpy()
 

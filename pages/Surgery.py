@@ -4,10 +4,12 @@ import math
 
 import streamlit as st
 
-from modadd import data, ideal, measures, surgery, ui
+from modadd import data, ui
+from modadd.analysis import surgery
 from modadd.figures import grids
 from modadd.figures import surgery as figures
-from modadd.model import SWAPS
+from modadd.maths import ideal, measures
+from modadd.networks.activations import SWAPS
 from modadd.runs import presets_at
 
 p = ui.page("Surgery")

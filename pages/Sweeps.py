@@ -7,8 +7,8 @@ import streamlit as st
 from modadd import ui
 from modadd.figures import sweep_report, sweep_tables, sweeps
 from modadd.many import sweep, verdicts
+from modadd.records.store import Damaged
 from modadd.runs import EPOCHS_MAX, P_GROK, TRANSFORMERS, preset, presets_at
-from modadd.store import Damaged
 
 SURE_SECONDS, SURE_RUNS = 600, 36  # from here on one is asked again
 COLOUR = dict(zip(verdicts.VERDICTS, ("green", "red", "gray"), strict=True))

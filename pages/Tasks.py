@@ -6,11 +6,11 @@ from itertools import combinations
 import numpy as np
 import streamlit as st
 
-from modadd import Run, ui
+from modadd import Run, tasks, ui
+from modadd.analysis import solved
 from modadd.figures import tasks as draw
+from modadd.frames import pre_ln as measures
 from modadd.runs import preset
-from modadd.transformer import task_measures as measures
-from modadd.transformer import tasks
 
 NAMES = {"addition": "a + b", "addpow": "(a + b)ᶜ", "add3": "a + b + c"}
 SETTINGS = {
@@ -100,10 +100,10 @@ def learning(record, step=None):
         return
     frame = lambda at: record.at(at, "answers", "nearest").frame  # noqa: E731
     st.markdown(
-        f"Solved, every test example right for {measures.SUSTAINED:,} steps on end: "
-        f"**{ui.not_reached(measures.solved_at(record))}**. At the last look test accuracy is "
-        f"**{ui.number(measures.latest(record, 'test_accuracy'), '.2%')}**, and held out, where no reordering of the "
-        f"question was trained either, {ui.number(measures.latest(record, 'held_out_accuracy'), '.2%')}."
+        f"Solved, every test example right for {solved.SUSTAINED:,} steps on end: "
+        f"**{ui.not_reached(solved.solved_at(record))}**. At the last look test accuracy is "
+        f"**{ui.number(solved.latest(record, 'test_accuracy'), '.2%')}**, and held out, where no reordering of the "
+        f"question was trained either, {ui.number(solved.latest(record, 'held_out_accuracy'), '.2%')}."
     )
     at, log_steps = seen.step, ui.log_steps()
     if step is None:

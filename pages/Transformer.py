@@ -4,9 +4,10 @@ import numpy as np
 import streamlit as st
 
 from modadd import Run, ui
+from modadd.analysis import phases
 from modadd.figures import transformer as draw
+from modadd.frames import one_layer
 from modadd.runs import P_GROK, preset
-from modadd.transformer import measures, phases
 
 PUBLISHED_P = 113
 ANOTHER = "train another"
@@ -74,17 +75,17 @@ def invite(others: dict[str, str]):
 
 def key_frequencies(record) -> np.ndarray:
     """The rule, its threshold, and what it picks in the last frame, bool [K]."""
-    norms_K = measures.by_frequency(record.frames[-1]["map_norms"])
+    norms_K = one_layer.by_frequency(record.frames[-1]["map_norms"])
     left, right = st.columns(2)
     rules = ["gap", "share", "by hand"]
     rule = left.segmented_control("Key frequencies", rules, default="gap", required=True, key="key-rule")
     if rule == "gap":
         says = "Those above the widest gap in the sorted norms, if that is at least a factor of"
-        return measures.key_frequencies(norms_K, rule, gap=right.slider(says, 1.1, 5.0, measures.GAP))
+        return one_layer.key_frequencies(norms_K, rule, gap=right.slider(says, 1.1, 5.0, one_layer.GAP))
     if rule == "share":
         says = "Those above this share (%) of the largest norm"
-        return measures.key_frequencies(norms_K, rule, share=right.slider(says, 1, 90, 10) / 100)
-    every, usual = np.arange(1, record.run.K + 1), measures.key_frequencies(norms_K)
+        return one_layer.key_frequencies(norms_K, rule, share=right.slider(says, 1, 90, 10) / 100)
+    every, usual = np.arange(1, record.run.K + 1), one_layer.key_frequencies(norms_K)
     return np.isin(every, right.multiselect("Frequencies", every, every[usual], key=f"keys-{record.run.id}"))
 
 
@@ -102,7 +103,7 @@ def excluded_together(run_id: str, frames: tuple, keys: tuple, _record):
 @st.cache_data(max_entries=4, show_spinner="Opening the network ...")
 def opened(run_id: str, at: int, _run: Run, _frame):
     """What the last frame of a run holds, for any frame with weights."""
-    return measures.take_frame(_run, *phases.opened(_run, _frame), final=True)
+    return one_layer.take_frame(_run, *phases.opened(_run, _frame), final=True)
 
 
 if (asked := ui.find(st.query_params.get("run", "")).record) is not None and asked.run.p != p:
@@ -141,7 +142,7 @@ st.markdown(
 for column, (name, (layer, hue)) in zip(st.columns(2), draw.LAYERS.items(), strict=True):
     with column:
         norms_P = frame[name]
-        level = draw.level(measures.by_frequency(norms_P), keys_K) if name == "map_norms" else None
+        level = draw.level(one_layer.by_frequency(norms_P), keys_K) if name == "map_norms" else None
         show(name, f"{layer} at step {at:,}",
              "Length of cosine and sine together. At first all are alike; a circuit is a few tall bars. The constant, "
              f"left out, has length {norms_P[0]:.2g}." + (" Dashed: what parts key from other." if level else ""),
@@ -203,7 +204,7 @@ def learning():
              draw.squared_weights(now, *how), lambda: draw.squared_weights_table(now))  # fmt: skip
     show("shares", "Sparsity and shares",
          "Gini of the norms above; variance of the logits, centred over c for each pair, in the key cosines; share of "
-         f"all neurons with more than {measures.SINGLE:.0%} of their variance in one frequency.",
+         f"all neurons with more than {one_layer.SINGLE:.0%} of their variance in one frequency.",
          draw.shares(now, measured, *how), lambda: draw.shares_table(now, measured))  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from functools import lru_cache
 
 import streamlit as st
 
-from modadd import rows, ui
+from modadd import ui
 from modadd.figures import weights
+from modadd.records import rows
 from modadd.runs import presets_at
 
 p = ui.page("Weights")

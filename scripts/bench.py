@@ -6,7 +6,7 @@
 The plain trainer feeds one-hot inputs through two einsums, differentiates with autograd, updates
 with torch.optim.AdamW and makes four forward passes an epoch: training loss, test loss, training
 accuracy, test accuracy.  Ours does the same and more (metrics of five groups of pairs) through
-modadd.engine.  The two and a large square matrix product take turns within one run, so that a
+modadd.training.engine.  The two and a large square matrix product take turns within one run, so that a
 slow spell of the machine meets all three; each time is the median of its turns.  Where others use the machine
 too, `ratio_fastest`, between the fastest turn of each, is the better guide.
 """
@@ -17,16 +17,18 @@ import statistics
 import time
 from dataclasses import asdict, dataclass, field
 
+import cli
 import torch
 from rich.table import Table
 
-from modadd import cli
-from modadd.cost import free_memory, usual_threads
 from modadd.data import train_mask
-from modadd.engine import engine, pick_device
-from modadd.model import FUNCTIONS, initial_weights
+from modadd.networks.activations import FUNCTIONS
+from modadd.networks.device import pick_device
+from modadd.networks.mlp.model import initial_weights
+from modadd.networks.transformer.model import initial_weights as start
 from modadd.runs import WARMUP, Precision, Run, preset, step_flop
-from modadd.transformer.model import initial_weights as start
+from modadd.training.cost import free_memory, usual_threads
+from modadd.training.engine import engine
 
 
 @dataclass(kw_only=True)

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modadd import cli
+import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """# What was tried

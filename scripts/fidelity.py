@@ -11,7 +11,8 @@ import sys
 from dataclasses import dataclass, field
 from itertools import product
 
-from modadd import cli
+import cli
+
 from modadd.runs import preset
 
 KEPT = ("p", "preset", "seed", "precision", "steps", "train_loss", "ipr", "stage1_end", "stage2_end")
@@ -31,8 +32,8 @@ class Flags:
 
 def rows(flags: Flags) -> list[dict]:
     """The final numbers of every run in both precisions."""
-    from modadd.engine import pick_device
-    from modadd.training import train_many
+    from modadd.networks.device import pick_device
+    from modadd.training.loop import train_many
 
     device = str(pick_device("cuda"))
     found = []

@@ -13,7 +13,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modadd import cli, published, store
+import cli
+
+from modadd.figures.print import published
+from modadd.records import store
 from modadd.runs import Model
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
+import cli
 from tyro.conf import Positional, arg
 
-from modadd import bundle, cli, importing, store
-from modadd.checkpoint import Orientation
-from modadd.record import Record
+from modadd.exchange import bundle, importing
+from modadd.exchange.checkpoint import Orientation
+from modadd.records import store
+from modadd.records.record import Record
 from modadd.runs import Init, Optimizer, Run, Split
 
 

@@ -19,11 +19,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import cli
 from rich.table import Table
 
-from modadd import atlas, check, cli, cost, store
-from modadd.many import cluster, pool
+from modadd.jobs import cluster, pool
+from modadd.many import atlas
+from modadd.records import check, store
 from modadd.runs import PRESETS, Run, preset, presets_at
+from modadd.training import cost
 
 P_EXACT = 71  # the largest modulus that `--precision auto` trains in float32 on a GPU
 
@@ -78,7 +81,7 @@ class Flags:
 
 def devices(flags: Flags) -> list[str]:
     """The devices that the flags name; ValueError for one that is not here."""
-    from modadd.engine import pick_device
+    from modadd.networks.device import pick_device
 
     if flags.devices == ["auto"]:
         import torch
@@ -211,7 +214,7 @@ def verify(runs: list[Run], flags: Flags) -> dict[str, str]:
 
 def draw(runs: list[Run], flags: Flags, shelf: store.Store) -> list[dict]:
     """Draw the published figures and tables of every wanted modulus and verify that each is there."""
-    from modadd import published  # and matplotlib
+    from modadd.figures.print import published  # and matplotlib
 
     results = []
     for p in sorted({run.p for run in runs}):

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import cli
 from serving import ROOT, chromium, server
-
-from modadd import cli
 
 VIEWS = {
     "home": "?p=23",

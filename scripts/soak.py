@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+import cli
 from serving import chromium, server
-
-from modadd import cli
 
 LOOK_SECONDS = 2.0
 FEW = 2  # threads and files that come and go: a request on its way, a lock that is held

@@ -17,9 +17,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cli
 from serving import CHROMIUM, chromium, server
-
-from modadd import cli
 
 PAGES = ("Overview", "Weights", "Phases", "Logits", "Lottery", "Grokking")
 SPEED = 15  # frames a second that the player is asked for

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import cli
 from rich.table import Table
 
-from modadd import cli, store
-from modadd.many import pool, sweep, verdicts
+from modadd.jobs import pool
+from modadd.many import sweep, verdicts
+from modadd.records import store
 from modadd.runs import P_GROK, Run
 
 QUICK_STEPS = 2000
@@ -146,7 +148,7 @@ def tell(summary: dict):
 def main(flags: Flags):
     failures = {}
     with cli.one_sentence():
-        from modadd.engine import pick_device
+        from modadd.networks.device import pick_device
 
         grid = flags.grid()
         criterion = sweep.Criterion(flags.accuracy, flags.sustained, flags.memorised, flags.curve)

@@ -7,7 +7,10 @@ python scripts/tables.py --p 23 53       # the first at these moduli
 import tempfile
 from dataclasses import dataclass
 
-from modadd import atlas, cli, store, survey
+import cli
+
+from modadd.many import atlas, survey
+from modadd.records import store
 
 
 @dataclass(kw_only=True)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import cli
 import numpy as np
 from rich.table import Table
 
-from modadd import cli, store
-from modadd.record import Record
+from modadd.records import store
+from modadd.records.record import Record
 from modadd.runs import Run
 
 
@@ -47,9 +48,9 @@ class Flags(cli.RunFlags):
 
 def train_with_progress(run: Run, flags: Flags) -> dict:
     """The summary of the run, trained or found."""
-    from modadd.lab import carry_out
-    from modadd.many.pool import light
-    from modadd.training import train
+    from modadd.jobs.lab import carry_out
+    from modadd.jobs.pool import light
+    from modadd.training.loop import train
 
     shelf = None if flags.no_cache else cli.cache(flags.cache)
     saving = flags.save_models == "true"
@@ -83,14 +84,14 @@ def tracker(run: Run, flags: Flags):
     """A context that gives a look for Weights & Biases, or None."""
     if flags.wandb is None or flags.no_wandb:
         return nullcontext()
-    from modadd.tracking import tracked
+    from modadd.training.tracking import tracked
 
     return tracked(flags.wandb, run)
 
 
 def train_saving(run: Run, flags: Flags, look) -> Record:
     """Train a run in pieces of --save-every steps, which equals never stopping, with a weight file after each."""
-    from modadd.training import train
+    from modadd.training.loop import train
 
     if flags.save_every < 1:
         raise ValueError(f"save_every must be at least 1, got {flags.save_every}")
@@ -139,15 +140,15 @@ def main(flags: Flags):
     with cli.one_sentence():
         import torch
 
-        from modadd import cost
-        from modadd.engine import pick_device
+        from modadd.networks.device import pick_device
+        from modadd.training import cost
 
         run, device = flags.run(), str(pick_device(flags.device))
         if device == "cpu":
             torch.set_num_threads(cost.usual_threads(run))
         price = cost.check_memory(run, device)
         if flags.profile:
-            from modadd.profiling import profile
+            from modadd.training.profiling import profile
 
             summary = profile(run, device)
             show_profile(summary)

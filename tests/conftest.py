@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import settings
 
-from modadd import cli
-from modadd.model import FUNCTIONS, logits
+from modadd.networks.activations import FUNCTIONS
+from modadd.networks.mlp.model import logits
+from modadd.records.store import Store
 from modadd.runs import Run
-from modadd.store import Store
-from modadd.training import train
+from modadd.training.loop import train
 
 pytest_plugins = ["browser", "pages"]  # the fixtures of tests in a browser, and of pages without one
 
@@ -100,6 +100,7 @@ def store(tmp_path):
 @pytest.fixture
 def run_script(capsys):
     """run_script(module, *flags) runs a script in this process: (exit status, the JSON object or None, stderr)."""
+    import cli  # programs that the tests start import this file without the scripts
 
     def run(module, *flags) -> tuple[int, dict | None, str]:
         status = 0

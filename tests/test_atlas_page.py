@@ -12,11 +12,13 @@ import pytest
 from conftest import SMALL
 from serving import ROOT
 
-from modadd import atlas, claims, preset, survey, ui
+from modadd import preset, ui
+from modadd.analysis import claims
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
+from modadd.many import atlas, survey
+from modadd.records.store import ATLAS, write_atlas
 from modadd.runs import PRESETS
-from modadd.store import ATLAS, write_atlas
 from pages import charts, errors, said
 
 PAGE = "pages/Atlas.py"
@@ -59,7 +61,7 @@ def row(p: int, **values) -> dict:
 
 def test_the_kept_table_has_a_row_for_every_record_of_the_atlas(shipped):
     there = {atlas.key_of(card) for card in shipped.cards_of_atlas().values() if atlas.standing(card["run"])}
-    assert atlas._kept(ATLAS / atlas.TABLE).keys() == there, "the atlas changed: run modadd.atlas.write_table on it"
+    assert atlas._kept(ATLAS / atlas.TABLE).keys() == there, "the atlas changed: run many.atlas.write_table on it"
 
 
 def test_kept_rows_are_what_their_records_say(shipped):
@@ -84,7 +86,7 @@ def test_a_row_repeats_its_card_and_adds_what_follows_from_it(shipped, rows):
 
 def test_reading_the_table_loads_no_torch(tmp_path):
     code = (
-        "import sys; from modadd import atlas; from modadd.store import Store; "
+        "import sys; from modadd.many import atlas; from modadd.records.store import Store; "
         f"assert atlas.table(Store({str(tmp_path)!r}))[0]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)

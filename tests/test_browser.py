@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from browser import drawing, in_a_browser, progress
 
+from modadd.records.store import Store, default_folder
 from modadd.runs import preset
-from modadd.store import Store, default_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = in_a_browser

@@ -4,8 +4,9 @@ import re
 
 from browser import in_a_browser, progress
 
-from modadd import measures, preset
-from modadd.store import Store, default_folder
+from modadd import preset
+from modadd.maths import measures
+from modadd.records.store import Store, default_folder
 
 pytestmark = in_a_browser
 STEP = ".st-key-step input[type=range]"

@@ -5,8 +5,8 @@ import serving
 from browser import in_a_browser
 from conftest import assert_same_training, finish
 
+from modadd.records.store import Store
 from modadd.runs import Run
-from modadd.store import Store
 
 pytestmark = in_a_browser
 FIRST, SECOND, THIRD = (Run(p=3, d_mlp=11, epochs=20, seed=seed) for seed in (0, 1, 2))  # in the order of the table

@@ -11,7 +11,8 @@ from browser import in_a_browser
 from conftest import assert_same_training
 from PIL import Image
 
-from modadd import bundle, exchange, preset
+from modadd import preset
+from modadd.exchange import bundle, tensors
 
 RUN = preset("standard", 5)
 pytestmark = in_a_browser
@@ -51,7 +52,7 @@ def test_a_chart_and_a_run_are_taken_home_and_the_bundle_opens_as_the_run(server
     tab.get_by_text("Take this run along").click()
     name, content = saved(tab, "Record as safetensors")
     assert name == f"{RUN.id}.safetensors"
-    assert_same_training(exchange.from_safetensors(content), record)
+    assert_same_training(tensors.from_safetensors(content), record)
     log = pyarrow.csv.read_csv(io.BytesIO(saved(tab, "Log as CSV")[1]))
     assert log["step"].to_pylist() == record.steps.tolist()
     settings = json.loads(saved(tab, "Settings and numbers as JSON")[1])

@@ -12,18 +12,20 @@ import sys
 import zipfile
 from dataclasses import replace
 
+import cli
 import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import SMALL, SMALL_SGD, assert_same_training, finish
 from serving import ROOT
 
-from modadd import bundle, cli, exchange, importing, ui
-from modadd.forks import fork
-from modadd.importing import File
-from modadd.lab import carry_out
+from modadd import ui
+from modadd.exchange import bundle, importing, tensors
+from modadd.exchange.importing import File
+from modadd.jobs.lab import carry_out
+from modadd.records.store import Store
 from modadd.runs import PRESETS, TRANSFORMERS, Run, preset
-from modadd.store import Store
+from modadd.training.forks import fork
 from pages import press
 
 SMALL_TRANSFORMERS = [preset(name, 7, epochs=20, d_model=16, d_mlp=20) for name in TRANSFORMERS]
@@ -75,9 +77,7 @@ def test_every_kind_of_run_comes_back_as_it_was(run):
     assert_same_training(again, there)
     assert again.provenance == there.provenance
     assert again.summary == there.summary
-    assert_same_training(
-        exchange.from_safetensors(exchange.to_safetensors(there.without_state())), there.without_state()
-    )
+    assert_same_training(tensors.from_safetensors(tensors.to_safetensors(there.without_state())), there.without_state())
 
 
 def test_imports_and_forks_travel_as_well(store, record):
@@ -94,7 +94,7 @@ def test_records_of_the_atlas_pass_the_look_at_strangers(tmp_path):
     shelf = Store(tmp_path)
     for run_id in [run_id for run_id in shelf.cards_of_atlas() if run_id[:4] in ("p003", "p031", "p053", "p097")]:
         record = shelf.get(run_id)
-        assert exchange.from_safetensors(exchange.to_safetensors(record)).run == record.run
+        assert tensors.from_safetensors(tensors.to_safetensors(record)).run == record.run
     shelf.close()
 
 
@@ -157,9 +157,9 @@ def test_the_sums_are_those_of_sha256sum(packed, tmp_path):
 
 
 def test_any_language_reads_the_record(record):
-    tensors = safetensors.numpy.load(exchange.to_safetensors(record))
-    np.testing.assert_array_equal(tensors["history/train_loss"], record.history["train_loss"])
-    np.testing.assert_array_equal(tensors["frames/theta"][-1], record.frames[-1]["theta"])
+    stored = safetensors.numpy.load(tensors.to_safetensors(record))
+    np.testing.assert_array_equal(stored["history/train_loss"], record.history["train_loss"])
+    np.testing.assert_array_equal(stored["frames/theta"][-1], record.frames[-1]["theta"])
 
 
 COMMANDS = [
@@ -216,7 +216,7 @@ def test_the_script_opens_a_bundle(packed, record, tmp_path):
 
 
 def test_the_page_opens_a_bundle_or_a_record(app, packed, record):
-    files = {"run.zip": packed, f"{SMALL.id}.safetensors": exchange.to_safetensors(record)}
+    files = {"run.zip": packed, f"{SMALL.id}.safetensors": tensors.to_safetensors(record)}
     for name, content in files.items():
         test = app("Import")
         test.file_uploader[0].set_value((name, content, "")).run()

@@ -7,8 +7,10 @@ import pytest
 import torch
 from conftest import finish
 
-from modadd import claims, data, ideal, preset, surgery
-from modadd.record import take_frame
+from modadd import data, preset
+from modadd.analysis import claims, surgery
+from modadd.frames.mlp import take_frame
+from modadd.maths import ideal
 
 P = 11
 BY_NAME = {claim.name: claim for claim in claims.CLAIMS}

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import EXACT, SMALL, SMALL_SGD, finish
 
-from modadd import Run, compare, preset, ui
+from modadd import Run, preset, ui
 from modadd.figures import compare as draw
-from modadd.lab import Job
+from modadd.jobs.lab import Job
+from modadd.many import compare
 from pages import charts, press, said
 
 TRANSFORMER = "p053-transformer-4f857ff544"  # in the atlas

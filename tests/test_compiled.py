@@ -19,11 +19,12 @@ from conftest import (
 )
 from test_step import autograd, some_weights
 
-from modadd import compiled, data
-from modadd.engine import engine
-from modadd.optim import BETA1
+from modadd import data
+from modadd.data import METRICS
+from modadd.networks.mlp import compiled
+from modadd.networks.optim import BETA1
 from modadd.runs import Run, preset
-from modadd.step import METRICS
+from modadd.training.engine import engine
 
 CPU = torch.device("cpu")
 M = 37  # neurons that fill no whole number of vectors, whatever their length
@@ -199,7 +200,7 @@ def test_tiny_numbers_are_still_numbers_afterwards():
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from modadd import compiled
-from modadd.training import train
+from modadd.training.loop import train
 from modadd.runs import Run
 def tiny(): assert np.float32(1e-38) * np.float32(0.1) > 0
 *_, last = train(Run(p=7, d_mlp=11, epochs=20), device="cpu")

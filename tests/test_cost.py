@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import SMALL
 
-import modadd.engine
-from modadd import cost
-from modadd.cost import check_memory, estimate, free_memory, step_flop
+import modadd.training.engine
+from modadd.records.store import to_bytes
 from modadd.runs import PRESETS, TRANSFORMERS, Run, preset
-from modadd.store import to_bytes
+from modadd.training import cost
+from modadd.training.cost import check_memory, estimate, free_memory, step_flop
 
 GIB = 1 << 30
 
@@ -32,7 +32,9 @@ def this_machine(monkeypatch):
 def speed(monkeypatch, this_machine):
     """A machine of one teraflop with every device, so that no other test times this one."""
     monkeypatch.setattr(cost, "measured", lambda *about: SPEED)
-    monkeypatch.setattr(modadd.engine, "pick_device", lambda name: torch.device("cpu" if name == "auto" else name))
+    monkeypatch.setattr(
+        modadd.networks.device, "pick_device", lambda name: torch.device("cpu" if name == "auto" else name)
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -105,7 +107,7 @@ def test_a_step_takes_what_was_said(this_machine, monkeypatch, p):
     monkeypatch.setattr(cost, "measured", this_machine)
     # Time of this thread alone, in both: others may use the machine too.
     monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=time.thread_time))
-    net = modadd.engine.engine([Run(p=p)], torch.device("cpu"))
+    net = modadd.training.engine.engine([Run(p=p)], torch.device("cpu"))
     net.advance(2)
     clock = time.thread_time()
     net.advance(20)

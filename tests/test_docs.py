@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tree
 from serving import ROOT
 
 from modadd import ui
@@ -98,3 +99,12 @@ def test_documented_python_runs(page, capsys):
         assert short != block
         exec(short, {})
     assert capsys.readouterr().out
+
+
+def test_the_list_of_files_is_that_of_the_files():
+    assert tree.FILE.read_text() == tree.text(), "run python scripts/tree.py"
+
+
+def test_the_list_of_files_has_every_folder():
+    there = {file.parent.relative_to(ROOT).as_posix() for file in (ROOT / "modadd").rglob("*.py")}
+    assert there | {"scripts"} == set(tree.FOLDERS)

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from conftest import EXACT, FLOAT32, assert_same_training, every_pair, finish, plain_metrics
 
-from modadd.engine import engine
 from modadd.runs import Run
-from modadd.training import train
+from modadd.training.engine import engine
+from modadd.training.loop import train
 
 RUN = Run(p=7, d_mlp=11, d_model=5, init_scale=5.0, lr=1e-3, frac_train=0.7, epochs=120)
 

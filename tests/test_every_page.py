@@ -14,8 +14,9 @@ from conftest import SMALL, weights
 from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
-from modadd import importing, ui
-from modadd.lab import Job
+from modadd import ui
+from modadd.exchange import importing
+from modadd.jobs.lab import Job
 from pages import errors, forget, said
 
 SERVER_SECONDS = 2.0  # of processor time that a page may take to answer, its libraries loaded

@@ -19,11 +19,12 @@ import pytest
 import torch
 from conftest import SMALL, assert_same_training, finish
 
-import modadd.lab
-from modadd import engine, index
-from modadd.lab import Lab
-from modadd.store import Damaged, Store, to_bytes
-from modadd.training import train
+import modadd.jobs.lab
+from modadd.jobs.lab import Lab
+from modadd.records import index
+from modadd.records.store import Damaged, Store, to_bytes
+from modadd.training import engine
+from modadd.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[1]  # others run this file too, where no script can be imported
 PATIENCE = 120  # seconds; what is waited for takes less than one on a quiet machine
@@ -122,9 +123,9 @@ def test_a_file_is_on_the_disk_before_its_row(store, record, monkeypatch):
 
 APP = """
 import sys
-import modadd.lab
+import modadd.jobs.lab
 from modadd import Lab, Run, Store
-modadd.lab.CHECKPOINT_SECONDS = 0
+modadd.jobs.lab.CHECKPOINT_SECONDS = 0
 if __name__ == "__main__":
     store = Store(sys.argv[1], None)
     lab = Lab(store)
@@ -182,7 +183,7 @@ sys.path.insert(0, "tests")
 import torch
 from conftest import assert_same_training, finish
 torch.set_num_threads(1)  # as in the lab, for such small runs
-from modadd.store import Unkept
+from modadd.records.store import Unkept
 from test_faults import BRIEF, OTHER, Lab, Store, kept_there, lost, trained
 what, folder = sys.argv[1], Path(sys.argv[2])
 kept = kept_there(folder)
@@ -289,7 +290,7 @@ def test_a_folder_that_is_deleted_under_a_running_lab_is_made_anew(lab, store, k
             assert go.wait(PATIENCE)
             yield update
 
-    monkeypatch.setattr(sys.modules["modadd.training"], "train", held)
+    monkeypatch.setattr(sys.modules["modadd.training.loop"], "train", held)
     job = lab.submit(OTHER, "cpu")
     assert there.wait(PATIENCE)
     shutil.rmtree(store.folder)
@@ -343,7 +344,7 @@ def test_a_slow_disk_holds_nobody_up(lab, store, kept, monkeypatch, tried):
 def test_a_clock_that_jumps_confuses_nobody(lab, store, kept, monkeypatch, tried):
     chance, real = random.Random(5), time.time
     monkeypatch.setattr(time, "time", lambda: real() + chance.uniform(-1e9, 1e9))
-    monkeypatch.setattr(modadd.lab, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(modadd.jobs.lab, "CHECKPOINT_SECONDS", 0)
     versions = set()
     for _ in range(5):
         lab.store.delete(OTHER.id)
@@ -375,7 +376,7 @@ FAILURES = {
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_failing_step_is_told_and_the_lab_goes_on(lab, store, kept, what, monkeypatch, tried):
     error, told = FAILURES[what]
-    monkeypatch.setattr(modadd.lab, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(modadd.jobs.lab, "CHECKPOINT_SECONDS", 0)
     advance, run = engine.Engine.advance, replace(SMALL, epochs=400, seed=5)
 
     def fail(self, n):
@@ -385,7 +386,7 @@ def test_a_failing_step_is_told_and_the_lab_goes_on(lab, store, kept, what, monk
 
     eager = lambda *given, **how: train(*given, **how | {"every": 0})  # noqa: E731
     with monkeypatch.context() as broken:
-        broken.setattr(sys.modules["modadd.training"], "train", eager)
+        broken.setattr(sys.modules["modadd.training.loop"], "train", eager)
         broken.setattr(engine.Engine, "advance", fail)
         job = trained(lab, run)
         assert (job.status, job.error) == ("failed", told)
@@ -417,7 +418,7 @@ from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, "tests")
 from conftest import SMALL
-from modadd.store import Store, from_bytes
+from modadd.records.store import Store, from_bytes
 number, folder, operations = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 store, chance = Store(folder / "runs", None), random.Random(number)
 record = from_bytes((folder / "record").read_bytes())

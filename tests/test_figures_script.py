@@ -11,10 +11,10 @@ from conftest import finish
 from PIL import Image
 from serving import ROOT
 
-from modadd import Run, preset, published
-from modadd.figures import paper, tasks_print, transformer_print
-from modadd.record import frame_steps
-from modadd.store import Store
+from modadd import Run, preset
+from modadd.figures.print import paper, published, tasks, transformer
+from modadd.frames.schema import frame_steps
+from modadd.records.store import Store
 
 PUBLISHED = [
     "overview_loss_ipr.png", "overview_phase_scatter.png", "overview.json", "full_training_para_origin.png",
@@ -170,13 +170,13 @@ def test_another_network_gets_a_folder_of_its_own(networks, tmp_path, monkeypatc
     result = published.publish(5, shelf, tmp_path, models=["pre-ln"])
     assert result["missing"] == result["not_kept"] == {}
     names = {file.stem for file in (tmp_path / "p_005" / record.run.id).iterdir()}
-    assert names == set(tasks_print.figures(record.run))
+    assert names == set(tasks.figures(record.run))
     assert {"training", "error_map", "tables", "embedding_circuit_gallery", "attention"} <= names
 
 
 def test_a_figure_is_saved_in_every_format(networks, tmp_path):
     _, (record, _) = networks
-    figure = transformer_print.embedding_fourier(record)
+    figure = transformer.embedding_fourier(record)
     for form, begins in {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}.items():
         paper.save(figure, tmp_path / f"figure.{form}")
         assert (tmp_path / f"figure.{form}").read_bytes().startswith(begins)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from conftest import SMALL, SMALL_SGD, assert_same_arrays, assert_same_training, finish
 
-from modadd.forks import begin, children, fork, left_at, origin, places
-from modadd.lab import carry_out
-from modadd.many.pool import carry_out_together
-from modadd.record import DETAILS
+from modadd.jobs.lab import carry_out
+from modadd.jobs.pool import carry_out_together
+from modadd.records.record import DETAILS
 from modadd.runs import Run
+from modadd.training.forks import begin, children, fork, left_at, origin, places
 
 GO_ON = lambda update: False  # noqa: E731
 

@@ -7,7 +7,7 @@ from conftest import EXACT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modadd import fourier
+from modadd.maths import fourier
 
 SIZES = [3, 5, 7, 23, 97]
 

@@ -10,25 +10,25 @@ import numpy as np
 import pytest
 import torch
 
-from modadd import fused
-from modadd.data import pairs
-from modadd.engine import engine
-from modadd.model import ACTIVATIONS, FUNCTIONS
-from modadd.optim import Optimizer
+from modadd.data import METRICS, pairs
+from modadd.networks.activations import ACTIVATIONS, FUNCTIONS
+from modadd.networks.mlp import kernels
+from modadd.networks.mlp.step import Step
+from modadd.networks.optim import Optimizer
 from modadd.runs import Run
-from modadd.step import METRICS, Step
-from modadd.training import groups, train, train_many
+from modadd.training.engine import engine
+from modadd.training.loop import groups, train, train_many
 
 TOLERANCE = {"fp32": 1e-5, "tf32": 2e-3}
-CUDA = pytest.mark.skipif(not fused.available(), reason="needs CUDA and Triton")
-DEVICE = "cuda" if fused.available() else "cpu"
+CUDA = pytest.mark.skipif(not kernels.available(), reason="needs CUDA and Triton")
+DEVICE = "cuda" if kernels.available() else "cpu"
 if DEVICE == "cpu":
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported, which is not yet
 KERNELS = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 # Every kernel and both ways of summing are in one of these.
 PLANS = {
-    "library": fused.PLANS["fp32"][1][1], "small": fused.PLANS["fp32"][0][1], "tf32": fused.PLANS["tf32"][0][1],
-    "halves": fused.PLANS["tf32"][2][1],
+    "library": kernels.PLANS["fp32"][1][1], "small": kernels.PLANS["fp32"][0][1], "tf32": kernels.PLANS["tf32"][0][1],
+    "halves": kernels.PLANS["tf32"][2][1],
 }  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_every_plan_gives_the_reference_step(activation, plan):
     theta, xi = random_weights(run)
     exact = torch.empty_like(theta), torch.empty_like(xi)
     metrics = Step(run, dtype=torch.float64).gradient(theta, xi, *exact)
-    step = fused.FusedStep(run, DEVICE, PLANS[plan], "fp32")
+    step = kernels.FusedStep(run, DEVICE, PLANS[plan], "fp32")
     ours = [torch.full_like(w, torch.nan, dtype=torch.float32, device=DEVICE) for w in exact]
     got = step.gradient(theta.float().to(DEVICE), xi.float().to(DEVICE), *ours).view(2, -1).cpu()
     for gradient, value in zip(ours, exact, strict=True):
@@ -73,10 +73,10 @@ def test_two_members_at_once_are_each_its_own_step():
     runs = [Run(p=5, d_mlp=40, seed=seed, frac_train=0.75) for seed in (1, 2)]
     both = [torch.stack(w).float().to(DEVICE) for w in zip(*map(random_weights, runs), strict=True)]
     together = [torch.full_like(w, torch.nan) for w in both]
-    got = fused.FusedStep(runs, DEVICE).gradient(*both, *together)
+    got = kernels.FusedStep(runs, DEVICE).gradient(*both, *together)
     for e, run in enumerate(runs):
         alone = [torch.full_like(w[e], torch.nan) for w in both]
-        row = fused.FusedStep(run, DEVICE).gradient(*(w[e].contiguous() for w in both), *alone)
+        row = kernels.FusedStep(run, DEVICE).gradient(*(w[e].contiguous() for w in both), *alone)
         np.testing.assert_allclose(got[e].cpu(), row.cpu(), rtol=TOLERANCE["fp32"])
         for one, of_both in zip(alone, together, strict=True):
             assert relative(of_both[e], one.double().cpu()) < TOLERANCE["fp32"]
@@ -86,7 +86,7 @@ def test_two_members_at_once_are_each_its_own_step():
 def test_a_sure_answer_keeps_its_loss_next_to_a_large_logit():
     # The right answer leads by 10 on top of 4,096, where float32 knows steps of 1/2,048 only.
     run = Run(p=5, d_mlp=40, frac_train=0.75)
-    step = fused.FusedStep(run, DEVICE, PLANS["library"])
+    step = kernels.FusedStep(run, DEVICE, PLANS["library"])
     step.logits.fill_(4086.0)
     step.logits[0, 0].scatter_(1, step.label.long()[:, None], 4096.0)
     loss = step.softmax().view(2, -1)[0].cpu()
@@ -106,7 +106,7 @@ def test_the_optimiser_is_the_reference_optimiser(how):
     draw = torch.Generator().manual_seed(0)
     w = torch.randn(run.weights, generator=draw)
     ours_w = w.clone().to(DEVICE)
-    theirs, ours = Optimizer(run, w), fused.FusedOptimizer(run, ours_w)
+    theirs, ours = Optimizer(run, w), kernels.FusedOptimizer(run, ours_w)
     for _ in range(15):
         g, norm, before = torch.randn(run.weights, generator=draw), torch.empty(1, device=DEVICE), w.norm()
         theirs.update(g)
@@ -132,7 +132,7 @@ def test_fused_gradients_equal_the_reference(p, activation, split, precision):
     reference = Step(run, dtype=torch.float64)
     exact = torch.empty_like(theta), torch.empty_like(xi)
     metrics = reference.gradient(theta, xi, *exact)
-    step = fused.FusedStep(run)
+    step = kernels.FusedStep(run)
     ours = torch.full_like(theta, torch.nan, dtype=torch.float32).cuda(), torch.full_like(xi, torch.nan).float().cuda()
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     got = step.gradient(theta.float().cuda(), xi.float().cuda(), *ours)
@@ -180,7 +180,7 @@ def test_members_of_an_ensemble_equal_runs_of_their_own():
 def test_plain_torch_in_a_graph_gives_the_same_training(monkeypatch):
     run = Run(p=13, epochs=200)
     *_, ours = train(run, device="cuda")
-    monkeypatch.setattr(fused, "available", lambda: False)
+    monkeypatch.setattr(kernels, "available", lambda: False)
     *_, plain = train(run, device="cuda")
     assert not hasattr(engine([run], torch.device("cuda:0")).network, "plan")
     np.testing.assert_allclose(ours.record.history["train_loss"], plain.record.history["train_loss"], rtol=1e-4)

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from modadd import glossary, ui
+from modadd import ui
+from modadd.ui import glossary
 from pages import errors
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from conftest import SMALL, finish
 
-from modadd import data, forces, measures, preset, ui
+from modadd import data, preset, ui
+from modadd.analysis import forces
 from modadd.figures import grokking
+from modadd.maths import measures
 from modadd.runs import WARMUP
 from pages import charts, errors, said
 

@@ -10,9 +10,11 @@ from conftest import EXACT, FLOAT32, weights
 from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
-from modadd import ideal, lesson, measures, preset, surgery, ui
+from modadd import preset, ui
+from modadd.analysis import lesson, surgery
 from modadd.figures import grokking
 from modadd.figures.network import NEURONS, network
+from modadd.maths import ideal, measures
 from pages import errors
 
 SMALL = preset("standard", 13, epochs=3000)

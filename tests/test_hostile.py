@@ -19,6 +19,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from unittest import mock
 
+import cli
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -29,11 +30,14 @@ from hypothesis import strategies as some
 from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
-from modadd import bundle, checkpoint, cli, exchange, forks, hosting, ui
+from modadd import ui
+from modadd.exchange import bundle, checkpoint, tensors
+from modadd.jobs import hosting
 from modadd.many import seeds, sweep
-from modadd.record import SCHEMA, Record, read_card
+from modadd.records.record import SCHEMA, Record, read_card
+from modadd.records.store import ID, MAGIC, Damaged, Store, default_folder, from_bytes, to_bytes, write_archive
 from modadd.runs import Run, preset
-from modadd.store import ID, MAGIC, Damaged, Store, default_folder, from_bytes, to_bytes, write_archive
+from modadd.training import forks
 from modadd.ui import links
 
 LONGER = 5  # times as many cases in the long form
@@ -206,7 +210,7 @@ def laws(kept, record):
         "an address: words": (60, word, lambda text: links.words(9)(text).isprintable() or 1 / 0),
         "an address: flag and text": (60, value, lambda value: links.flag(links.text_of(value) or "0")),
         "an upload: a bundle": (60, mutated(bundle.write(record, with_figures=False)), bundle.read),
-        "an upload: a record": (100, mutated(exchange.to_safetensors(record)), bundle.read),
+        "an upload: a record": (100, mutated(tensors.to_safetensors(record)), bundle.read),
         "an upload: a network": (100, mutated(checkpoint_of(record)), lambda it: checkpoint.read("x.safetensors", it)),
         "an upload: any bytes": (
             100, some.tuples(word.map(lambda name: name + ".zip") | word, some.binary(max_size=200)),

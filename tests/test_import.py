@@ -21,11 +21,13 @@ import torch
 from conftest import FLOAT32, SMALL, assert_same_arrays, finish, weights
 from serving import ROOT
 
-from modadd import checkpoint, importing, training, ui
-from modadd.forks import fork
-from modadd.importing import File
-from modadd.lab import Lab, carry_out
-from modadd.store import Store, from_bytes, to_bytes
+from modadd import ui
+from modadd.exchange import checkpoint, importing
+from modadd.exchange.importing import File
+from modadd.jobs.lab import Lab, carry_out
+from modadd.records.store import Store, from_bytes, to_bytes
+from modadd.training import loop
+from modadd.training.forks import fork
 from pages import charts, press
 
 THETA, XI = (np.random.default_rng(0).normal(size=(11, 7)).astype(np.float32) for _ in range(2))
@@ -197,7 +199,7 @@ def test_an_imported_network_cannot_be_trained_but_forked_from_its_weights(store
     mine = one("100.safetensors", safe(*weights(record)), **SPLIT)
     store.put(mine)
     with pytest.raises(ValueError, match="imported network without a past to train: fork it from its weights"):
-        next(training.train(mine.run, device="cpu"))
+        next(loop.train(mine.run, device="cpu"))
     with pytest.raises(ValueError, match="without a past"):
         carry_out(fork(mine.run, 50, epochs=150), store, "cpu", lambda update: False)
     lab = Lab(store)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import SMALL, SMALL_SGD, assert_same_training, finish
 
-import modadd.lab
-from modadd.lab import Lab
-from modadd.store import Unkept
-from modadd.training import train
+import modadd.jobs.lab
+from modadd.jobs.lab import Lab
+from modadd.records.store import Unkept
+from modadd.training.loop import train
 
 PATIENCE = 30  # seconds; a job here takes less than one
 OTHER = replace(SMALL, seed=1, epochs=40)
@@ -51,7 +51,7 @@ class Steer:
 @pytest.fixture
 def steer(monkeypatch):
     steer = Steer()
-    monkeypatch.setattr(sys.modules["modadd.training"], "train", steer.train)
+    monkeypatch.setattr(sys.modules["modadd.training.loop"], "train", steer.train)
     return steer
 
 
@@ -185,7 +185,7 @@ def test_owners_take_turns(store, steer):
 
 
 def test_records_of_what_is_over_do_not_fill_the_memory(lab, monkeypatch):
-    monkeypatch.setattr(modadd.lab, "RECORDS", 1)
+    monkeypatch.setattr(modadd.jobs.lab, "RECORDS", 1)
     jobs = [over(submit(lab, replace(OTHER, seed=seed, epochs=5))) for seed in range(4)]
     assert [job.record is not None for job in jobs] == [False, False, True, True]
     assert all(lab.store.get(job.run.id).finished for job in jobs)
@@ -215,7 +215,7 @@ def test_a_checkpoint_that_cannot_be_kept_does_not_end_the_training(lab, monkeyp
             raise Unkept("there is no room")
         put(record)
 
-    monkeypatch.setattr(modadd.lab, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(modadd.jobs.lab, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(lab.store, "put", full)
     assert over(submit(lab, SMALL)).status == "finished"
     assert kept
@@ -267,7 +267,7 @@ def test_training_again_begins_at_the_first_step_and_replaces_the_record_at_its_
 
 
 def test_no_checkpoint_takes_the_place_of_a_finished_record(lab, steer, old, monkeypatch):
-    monkeypatch.setattr(modadd.lab, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(modadd.jobs.lab, "CHECKPOINT_SECONDS", 0)
     steer.at(SMALL, lambda update: update.step >= 100 and lab.stop(SMALL.id))
     job = over(lab.submit(SMALL, "cpu", afresh=True))
     assert (job.status, job.record.finished) == ("stopped", False)
@@ -393,7 +393,7 @@ def test_a_damaged_checkpoint_is_trained_again(lab, steer, store):
 
 
 def test_a_long_job_keeps_checkpoints_as_it_goes(lab, steer, store, monkeypatch):
-    monkeypatch.setattr(modadd.lab, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(modadd.jobs.lab, "CHECKPOINT_SECONDS", 0)
     stored = []
 
     def look(update):
@@ -409,7 +409,7 @@ def test_a_long_job_keeps_checkpoints_as_it_goes(lab, steer, store, monkeypatch)
 
 
 def test_a_state_too_large_is_not_kept_with_a_finished_run(lab, monkeypatch):
-    monkeypatch.setattr(modadd.lab, "STATE_BYTES", 100)
+    monkeypatch.setattr(modadd.jobs.lab, "STATE_BYTES", 100)
     over(submit(lab, OTHER))
     assert lab.store.get(OTHER.id).state is None
     assert lab.store.get(OTHER.id).finished

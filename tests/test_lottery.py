@@ -8,10 +8,12 @@ import pytest
 from conftest import EXACT, FLOAT32, HALF, finish
 from scipy.stats import binomtest
 
-from modadd import fourier, lottery, preset, simulation, theory
+from modadd import preset
+from modadd.analysis import lottery
 from modadd.figures import flow
 from modadd.figures import lottery as figures
 from modadd.figures import simulation as simulated
+from modadd.maths import fourier, simulation, theory
 
 P = 11
 

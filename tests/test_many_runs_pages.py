@@ -8,10 +8,10 @@ from conftest import SMALL, finish
 
 from modadd import preset, ui
 from modadd.figures import many
-from modadd.forks import begin, fork
 from modadd.many import seeds, survival
-from modadd.record import DETAILS
-from modadd.store import squeeze
+from modadd.records.record import DETAILS
+from modadd.records.store import squeeze
+from modadd.training.forks import begin, fork
 from pages import charts, errors, press, said
 
 

@@ -7,8 +7,8 @@ from conftest import EXACT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modadd import fourier, measures
-from modadd.model import initial_weights
+from modadd.maths import fourier, measures
+from modadd.networks.mlp.model import initial_weights
 from modadd.runs import Run
 
 P, M, K = 23, 13, 11

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from conftest import FLOAT32, SMALL
 
-from modadd import fourier, lottery, preset, rows, ui
-from modadd import votes as asked
+from modadd import preset, ui
+from modadd.analysis import lottery
+from modadd.analysis import votes as asked
 from modadd.figures import logits, neurons, phases
+from modadd.maths import fourier
+from modadd.records import rows
 from pages import charts, errors, press
 
 COARSE = 0.04  # spectra of compact records keep five binary digits
@@ -227,7 +230,7 @@ def test_spectra_and_weights_tell_the_same(standard):
 
 
 def test_the_stack_and_the_table_of_votes_sum_to_the_bars(standard):
-    from modadd import surgery
+    from modadd.analysis import surgery
 
     votes = surgery.votes(surgery.network(standard.at().frame, standard.run), 3, 7)
     pair = logits.pair_table(votes.sum(0), 3, 7, 1.0)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from conftest import EXACT, FLOAT32, plain_logits
 
-from modadd import fourier, measures
-from modadd.model import ACTIVATIONS, FUNCTIONS, SWAPS, initial_weights
+from modadd.maths import fourier, measures
+from modadd.networks.activations import ACTIVATIONS, FUNCTIONS, SWAPS
+from modadd.networks.mlp.model import initial_weights
 from modadd.runs import Run, preset
 
 RANDOM = Run(p=23, d_mlp=2000, init_scale=0.3)

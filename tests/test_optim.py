@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import EXACT
 
-from modadd.optim import Optimizer
+from modadd.networks.optim import Optimizer
 from modadd.runs import Run
 
 ADAM = dict(optimizer="adamw", lr=0.01)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from modadd import preset, ui
-from modadd import store as store_module
+from modadd.records import store as store_module
 from pages import charts, errors, press
 
 PAGES = ["pages/Home.py", "pages/Live.py", "pages/Overview.py", "pages/Runs.py"]
@@ -119,7 +119,7 @@ def test_settings_that_are_no_run_are_one_sentence(app):
 
 
 def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):
-    from modadd import cost
+    from modadd.training import cost
 
     monkeypatch.setattr(cost, "free_memory", lambda device="cpu": 10_000_000)
     test = app("pages/Live.py", p="97")

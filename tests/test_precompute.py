@@ -20,10 +20,11 @@ import torch
 from conftest import SMALL, assert_same_training, finish
 from serving import ROOT
 
-from modadd import check, cost
-from modadd.many import pool
+from modadd.jobs import pool
+from modadd.records import check
+from modadd.records.store import Store, write_atlas
 from modadd.runs import preset
-from modadd.store import Store, write_atlas
+from modadd.training import cost
 
 FLAGS = ("--devices", "cpu", "--epochs", "1500", "--checkpoint-seconds", "0.02")
 BRIEF = [preset(name, 7, epochs=40) for name in ("standard", "quad_random")]
@@ -397,7 +398,7 @@ def test_a_finished_record_has_no_faults(record):
 
 
 def test_a_record_of_the_atlas_has_no_faults(tmp_path, record):
-    from modadd.record import DETAILS
+    from modadd.records.record import DETAILS
 
     for detail in DETAILS:
         write_atlas(tmp_path / "atlas", 7, [record.compact(detail)])

@@ -10,14 +10,16 @@ from conftest import EXACT, FLOAT32, HALF, PHASE, SMALL, assert_same_training, f
 from hypothesis import given
 from hypothesis import strategies as st
 
-import modadd.record
-from modadd import data, fourier, measures, schema
+import modadd.records.record
+from modadd import data
+from modadd.data import METRICS
 from modadd.figures import many
-from modadd.record import Detail, Record, frame_steps, thin_rows, weight_stride
+from modadd.frames import schema
+from modadd.frames.schema import frame_steps, pack, unpack, weight_stride
+from modadd.maths import fourier, measures
+from modadd.records.record import Detail, Record, thin_rows
+from modadd.records.store import from_bytes, to_bytes
 from modadd.runs import Run, preset
-from modadd.schema import pack, unpack
-from modadd.step import METRICS
-from modadd.store import from_bytes, to_bytes
 
 # `train.py --json` prints at least these.
 SUMMARY = {
@@ -32,9 +34,9 @@ SUMMARY = {
 def sparing(one_thread):
     """A record that keeps few spectra, few neurons and the weights of some frames only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modadd.record, "SPECTRUM_NEURONS", 3)
-        patch.setattr(modadd.record, "TABLE_NEURONS", 5)
-        patch.setattr(modadd.record, "WEIGHT_BYTES", 2 * 2 * 11 * 7 * 10)
+        patch.setattr(modadd.frames.mlp, "SPECTRUM_NEURONS", 3)
+        patch.setattr(modadd.frames.mlp, "TABLE_NEURONS", 5)
+        patch.setattr(modadd.frames.schema, "WEIGHT_BYTES", 2 * 2 * 11 * 7 * 10)
         return finish(SMALL)
 
 
@@ -141,9 +143,9 @@ def test_a_longer_run_has_the_frames_of_a_shorter_one():
 def test_the_weights_of_all_frames_fit_their_budget(p, name):
     run = preset(name, p)
     frames, stride, each = len(frame_steps(run.epochs)), weight_stride(run), 2 * 2 * run.d_mlp * p
-    assert -(-frames // stride) * each <= modadd.record.WEIGHT_BYTES + each
+    assert -(-frames // stride) * each <= modadd.frames.schema.WEIGHT_BYTES + each
     if stride > 1:  # and the budget is used
-        assert frames / (stride - 1) * each > modadd.record.WEIGHT_BYTES
+        assert frames / (stride - 1) * each > modadd.frames.schema.WEIGHT_BYTES
 
 
 def test_only_some_frames_keep_weights_and_the_last_one_does(sparing):

@@ -22,12 +22,13 @@ from serving import ROOT
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
-from modadd import hosting, preset, ui
-from modadd import lab as lab_module
-from modadd.lab import Lab
+from modadd import preset, ui
+from modadd.jobs import hosting
+from modadd.jobs import lab as lab_module
+from modadd.jobs.lab import Lab
+from modadd.records.store import Store, default_folder
 from modadd.runs import Run
-from modadd.store import Store, default_folder
-from modadd.training import train
+from modadd.training.loop import train
 from pages import press
 
 SOURCES = sorted(
@@ -245,7 +246,7 @@ def training(monkeypatch):
             yield update
             assert go.wait(60)
 
-    monkeypatch.setattr(sys.modules["modadd.training"], "train", held)
+    monkeypatch.setattr(sys.modules["modadd.training.loop"], "train", held)
     yield
     go.set()
 
@@ -365,9 +366,9 @@ PLANT = """
 import contextlib, os, pickle, sqlite3, sys
 from pathlib import Path
 import numpy as np
-from modadd.record import Record
+from modadd.records.record import Record
 from modadd.runs import Run
-from modadd.store import Store, from_bytes, to_bytes
+from modadd.records.store import Store, from_bytes, to_bytes
 folder, trace = Path(sys.argv[1]), sys.argv[2]
 loaded = []
 class Bomb:

@@ -21,13 +21,13 @@ from conftest import EXACT, SMALL, assert_same_training, finish
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modadd import cost
-from modadd.forks import fork
-from modadd.many import cluster
-from modadd.many.spool import ArrayTask, Spool, Word
+from modadd.jobs import cluster
+from modadd.jobs.spool import ArrayTask, Spool, Word
+from modadd.records.store import Store, to_bytes
 from modadd.runs import Run, preset
-from modadd.store import Store, to_bytes
-from modadd.training import train
+from modadd.training import cost
+from modadd.training.forks import fork
+from modadd.training.loop import train
 
 pytestmark = pytest.mark.xdist_group("slurm")  # one cluster at a time
 PATIENCE = 90  # seconds; a task here starts within ten of them

@@ -6,10 +6,13 @@ import torch
 import torch.nn.functional as F
 from conftest import EXACT, FLOAT32, every_pair, plain_logits, plain_metrics
 
-from modadd import data, fourier
-from modadd.model import FUNCTIONS, logits
+from modadd import data
+from modadd.data import METRICS
+from modadd.maths import fourier
+from modadd.networks.activations import FUNCTIONS
+from modadd.networks.mlp.model import logits
+from modadd.networks.mlp.step import Step
 from modadd.runs import Run
-from modadd.step import METRICS, Step
 
 M = 11
 

@@ -18,11 +18,11 @@ from conftest import SMALL, assert_same_training, finish
 from hypothesis import given
 from hypothesis import strategies as st
 
-import modadd.store
-from modadd.bin import MOST
-from modadd.index import BytesOnly, Index
+import modadd.records.store
+from modadd.records.bin import MOST
+from modadd.records.index import BytesOnly, Index
+from modadd.records.store import Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
 from modadd.runs import Run, preset
-from modadd.store import Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
 
 BRIEF = replace(SMALL, epochs=20)
 
@@ -311,7 +311,7 @@ def test_a_pickled_array_inside_a_valid_checksum_never_runs(record, tmp_path):
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("state/planted.npy", buffer.getvalue())
     body = archive.getvalue()
-    blob = modadd.store.MAGIC + modadd.store.hashlib.sha256(body).digest() + body
+    blob = modadd.records.store.MAGIC + modadd.records.store.hashlib.sha256(body).digest() + body
     with pytest.raises(ValueError, match="allow_pickle"):
         from_bytes(blob)
     assert not (tmp_path / "trace").exists()
@@ -373,7 +373,7 @@ def test_a_damaged_file_is_refused_by_its_id_and_can_be_mended(store, record, da
 @pytest.mark.parametrize("schema", [0, 99])
 def test_a_record_of_another_schema_is_refused_by_its_id(store, record, brief, schema, monkeypatch, tried):
     with monkeypatch.context() as patch:
-        patch.setattr(modadd.record, "SCHEMA", schema)
+        patch.setattr(modadd.records.record, "SCHEMA", schema)
         store.put(record)
     store.put(brief)
     with pytest.raises(
@@ -631,7 +631,7 @@ def test_a_longer_run_without_state_does_not_hide_a_shorter_one(store, brief):
 
 
 def test_a_run_that_stops_itself_does_not_go_on_from_beyond_its_stop(store, monkeypatch):
-    module = sys.modules["modadd.training"]
+    module = sys.modules["modadd.training.loop"]
     monkeypatch.setattr(module, "PLATEAU_FROM", 100)
     monkeypatch.setattr(module, "PLATEAU_EVERY", 20)
     still = replace(SMALL, lr=1e-8)

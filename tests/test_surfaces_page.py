@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from modadd import Run, preset, ui
 from modadd.figures import surfaces
-from modadd.transformer import task_measures
+from modadd.frames import pre_ln
 
 PAGE = "pages/Surfaces.py"
 P = 13
@@ -65,7 +65,7 @@ def test_a_flat_surface_has_no_waves_and_no_grating():
 def test_the_surface_of_an_mlp_neuron_is_its_activation(activation):
     import torch
 
-    from modadd.model import FUNCTIONS
+    from modadd.networks.activations import FUNCTIONS
 
     theta = np.random.default_rng(1).normal(size=(3, P)).astype(np.float32)
     run = replace(SMALL, p=P, activation=activation)
@@ -165,10 +165,10 @@ def test_any_neuron_of_any_layer_of_another_task_is_shown(app, task):
 def test_the_surface_of_a_pre_ln_neuron_is_what_the_network_computes():
     run = Run(p=5, model="pre-ln", task="add3", activation="gelu", d_model=6, d_mlp=11, heads=2, layers=2, batch=16,
               frac_train=0.6, epochs=4)  # fmt: skip
-    w = task_measures.weights_of(finish(run).frames[-1])
-    surface = task_measures.neurons_over_pairs(run, w, 1, 3)[:, 7].reshape(5, 5)
+    w = pre_ln.weights_of(finish(run).frames[-1])
+    surface = pre_ln.neurons_over_pairs(run, w, 1, 3)[:, 7].reshape(5, 5)
     for x, y in ((0, 0), (2, 4), (4, 1)):
-        one = task_measures.read(run, w, np.array([[x, y, 3]]))["neurons"][1, 0, 7]
+        one = pre_ln.read(run, w, np.array([[x, y, 3]]))["neurons"][1, 0, 7]
         assert surface[x, y] == pytest.approx(one, rel=1e-5, abs=1e-6)
 
 

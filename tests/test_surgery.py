@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from conftest import EXACT, FLOAT32, HALF
 
-from modadd import fourier, ideal, measures, preset, surgery
+from modadd import preset
+from modadd.analysis import surgery
 from modadd.figures import surgery as figures
-from modadd.model import SWAPS
+from modadd.maths import fourier, ideal, measures
+from modadd.networks.activations import SWAPS
 from modadd.runs import Run
 
 SLIGHT = 1e-4  # votes in float32 summed in another order, relative to votes of order ten

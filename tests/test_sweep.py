@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import ROOT
 
+from modadd.data import METRICS
 from modadd.figures import sweep_report, sweep_tables, sweeps
 from modadd.many import survival, sweep, verdicts
 from modadd.many.sweep import Criterion, Grid
-from modadd.record import DETAILS, Record
+from modadd.records.record import DETAILS, Record
+from modadd.records.store import Store
 from modadd.runs import Run, preset
-from modadd.step import METRICS
-from modadd.store import Store
 
 ORIGIN = {"device": "planted", "torch": "", "finished": "2026-01-01T00:00:00Z", "steps_per_second": None}
 

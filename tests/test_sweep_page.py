@@ -114,7 +114,7 @@ def test_stop_all_leaves_checkpoints_and_training_goes_on(app):
 
 
 def test_a_failed_run_is_named_and_the_rest_goes_on(app, monkeypatch):
-    from modadd import lab
+    from modadd.jobs import lab
 
     def fail(run, store, *rest, **how):
         if run.seed == 1:

@@ -11,15 +11,17 @@ from conftest import EXACT, FLOAT32, HALF, assert_same_training, finish, last
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from modadd import data
-from modadd.record import Detail
+from modadd import data, tasks
+from modadd.analysis import solved
+from modadd.data import METRICS
+from modadd.frames import pre_ln as measures
+from modadd.networks.transformer import pre_ln
+from modadd.networks.transformer.model import views
+from modadd.records.record import Detail
+from modadd.records.store import from_bytes, to_bytes
 from modadd.runs import Run, preset, step_flop
-from modadd.step import METRICS
-from modadd.store import from_bytes, to_bytes
-from modadd.training import train
-from modadd.transformer import preln, tasks
-from modadd.transformer import task_measures as measures
-from modadd.transformer.model import views
+from modadd.training.loop import train
+from modadd.training.pre_ln_engine import PreLNEngine
 
 TASKS = ("addition", "addpow", "add3")
 # Sizes differ pairwise, so that a swapped axis fails.
@@ -95,12 +97,12 @@ def test_of_a_held_out_question_no_reordering_is_trained():
 
 
 def test_every_epoch_is_a_new_order_of_all_examples():
-    orders = [preln.shuffled(3000, (42, 2, epoch), "cpu").numpy() for epoch in range(3)]
+    orders = [pre_ln.shuffled(3000, (42, 2, epoch), "cpu").numpy() for epoch in range(3)]
     for order in orders:
         np.testing.assert_array_equal(np.sort(order), np.arange(3000))
         assert abs(np.corrcoef(order, np.arange(3000))[0, 1]) < 0.1
     assert (orders[0] == orders[1]).mean() < 0.01
-    np.testing.assert_array_equal(orders[2], preln.shuffled(3000, (42, 2, 2), "cpu"))
+    np.testing.assert_array_equal(orders[2], pre_ln.shuffled(3000, (42, 2, 2), "cpu"))
 
 
 # The network
@@ -153,7 +155,7 @@ class Plain(nn.Module):
 def test_the_network_is_the_plain_one_in_logits_and_gradients(task, layers):
     run = of(task, layers=layers)
     torch.manual_seed(0)
-    w = {name: torch.randn(shape, dtype=torch.float64) for name, shape in preln.shapes(run).items()}
+    w = {name: torch.randn(shape, dtype=torch.float64) for name, shape in pre_ln.shapes(run).items()}
     assert sum(value.numel() for value in w.values()) == run.weights
     plain = Plain(run).double()
     assert sum(value.numel() for value in plain.parameters()) == run.weights
@@ -164,7 +166,7 @@ def test_the_network_is_the_plain_one_in_logits_and_gradients(task, layers):
     token_BL = torch.from_numpy(every(run))
     label_B = torch.from_numpy(tasks.truth(run).ravel().astype(int))
     leaves = {name: value.requires_grad_() for name, value in w.items()}
-    ours, theirs = preln.forward(run, leaves, token_BL), plain(token_BL)
+    ours, theirs = pre_ln.forward(run, leaves, token_BL), plain(token_BL)
     np.testing.assert_allclose(ours.detach(), theirs.detach(), atol=1e3 * EXACT)
     F.cross_entropy(ours, label_B).backward()
     F.cross_entropy(theirs, label_B).backward()
@@ -182,9 +184,9 @@ def test_the_network_is_the_plain_one_in_logits_and_gradients(task, layers):
 @pytest.mark.parametrize("activation", ["relu", "quad", "gelu", "identity"])
 def test_training_and_reading_use_the_same_activation(activation):
     run = of("add3", activation=activation)
-    w = preln.initial_weights(run)
+    w = pre_ln.initial_weights(run)
     as_torch = {name: torch.from_numpy(value) for name, value in w.items()}
-    logits = preln.forward(run, as_torch, torch.from_numpy(every(run)))
+    logits = pre_ln.forward(run, as_torch, torch.from_numpy(every(run)))
     np.testing.assert_allclose(measures.read(run, w, every(run))["logits"], logits, atol=100 * FLOAT32)
 
 
@@ -224,7 +226,7 @@ def test_a_record_comes_back_from_its_bytes_and_opens(record):
     back = from_bytes(to_bytes(record))
     assert_same_training(back, record)
     w = measures.weights_of(back.frames[-1])
-    exact = views(record.state["w"], preln.shapes(SMALL))
+    exact = views(record.state["w"], pre_ln.shapes(SMALL))
     for name, value in w.items():
         np.testing.assert_allclose(value, exact[name], rtol=HALF, atol=1e-7)
     assert measures.weights_of({"answers": 0}) is None
@@ -237,17 +239,17 @@ def test_a_run_without_test_examples_trains():
 
 
 def test_a_gradient_is_never_longer_than_its_bound(monkeypatch):
-    net = preln.PreLNEngine([of("addition")], torch.device("cpu"), [None])
+    net = PreLNEngine([of("addition")], torch.device("cpu"), [None])
     seen = []
     monkeypatch.setattr(net.optimizer, "update", lambda g: seen.append(g.clone()))
     for length in (0.5, 40.0):
         net.g_L.fill_(length / net.g_L.numel() ** 0.5)
         net.update()
-    assert [float(torch.linalg.vector_norm(g)) for g in seen] == pytest.approx([0.5, preln.CLIP], rel=1e-4)
+    assert [float(torch.linalg.vector_norm(g)) for g in seen] == pytest.approx([0.5, pre_ln.CLIP], rel=1e-4)
 
 
 def test_the_learning_rate_warms_up_and_then_stays():
-    net = preln.PreLNEngine([of("addition", weight_decay=0.0)], torch.device("cpu"), [None])
+    net = PreLNEngine([of("addition", weight_decay=0.0)], torch.device("cpu"), [None])
     moved = {}
     for step in (0, 5, 10, 9000):
         net.optimizer.step = step
@@ -273,7 +275,7 @@ def test_addition_is_learnt_from_a_part_of_the_pairs():
 @pytest.mark.parametrize("task", TASKS)
 def test_the_stated_work_of_a_step_is_what_torch_counts(task):
     run = of(task, p=17, d_model=32, d_mlp=96, batch=0, frac_train=1.0)
-    net = preln.PreLNEngine([run], torch.device("cpu"), [None])
+    net = PreLNEngine([run], torch.device("cpu"), [None])
     with FlopCounterMode(display=False) as counter:
         net.advance(1)
     # The table of the first token comes on top, and looking up needs no gradient of what is looked up.
@@ -335,15 +337,15 @@ def test_a_wave_is_named_whatever_its_size():
 
 
 @pytest.mark.parametrize(
-    ("perfect", "solved"),
+    ("perfect", "at"),
     [([0, 1, 1, 1], None), ([0, 1] + 10 * [1], 100), ([0, 1, 1, 0] + 11 * [1], 400), (12 * [0], None)],
 )
-def test_solved_means_perfect_for_long_enough(record, perfect, solved):
+def test_solved_means_perfect_for_long_enough(record, perfect, at):
     accuracy = np.full(2000, np.nan, np.float32)
     accuracy[: 100 * len(perfect) : 100] = np.array(perfect) * 0.5 + 0.5
     seen = replace(record, steps=np.arange(2000), history=dict.fromkeys(METRICS, accuracy))
-    assert measures.solved_at(seen) == solved
-    assert measures.latest(seen, "test_accuracy") == accuracy[100 * (len(perfect) - 1)]
+    assert solved.solved_at(seen) == at
+    assert solved.latest(seen, "test_accuracy") == accuracy[100 * (len(perfect) - 1)]
 
 
 def test_a_compact_record_is_solved_where_the_whole_one_is(record):
@@ -352,4 +354,4 @@ def test_a_compact_record_is_solved_where_the_whole_one_is(record):
     seen = replace(record, steps=np.arange(20_000), history=dict.fromkeys(METRICS, accuracy))
     small = seen.compact(Detail(2, 2, 2, 50, 2048, 64, weights=False))
     assert len(small.steps) < 200
-    assert measures.solved_at(small, 4_950) == measures.solved_at(seen, 4_950) == 5_601
+    assert solved.solved_at(small, 4_950) == solved.solved_at(seen, 4_950) == 5_601

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from conftest import finish
 
-from modadd import Run, preset, ui
+from modadd import Run, preset, tasks, ui
 from modadd.figures import tasks as draw
-from modadd.figures import tasks_print
-from modadd.transformer import task_measures as measures
-from modadd.transformer import tasks
+from modadd.figures.print import tasks as paper
+from modadd.frames import pre_ln as measures
 from pages import charts, press
 
 SMALL = Run(
@@ -161,7 +160,7 @@ def test_the_tables_say_what_the_charts_show(records):
 @pytest.mark.parametrize("task", ["addition", "addpow"])
 def test_every_printed_figure_is_drawn(records, task):
     record = records[task]
-    made = tasks_print.figures(record.run)
+    made = paper.figures(record.run)
     rings = "mlp_pairgrid_layer1_b0" + "_c0" * (task != "addition")
     assert {"embedding_circuit_gallery", "attention", rings} <= made.keys()
     for name, make in made.items():

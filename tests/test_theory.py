@@ -8,8 +8,10 @@ import pytest
 import torch
 from conftest import EXACT, FLOAT32, every_pair, finish, plain_logits, weights
 
-from modadd import data, fourier, ideal, measures, surgery, theory
-from modadd.model import initial_weights
+from modadd import data
+from modadd.analysis import surgery
+from modadd.maths import fourier, ideal, measures, theory
+from modadd.networks.mlp.model import initial_weights
 from modadd.runs import preset
 
 INTEGRATED = 1e-5  # Runge-Kutta steps against the exact flow, relative

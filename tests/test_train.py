@@ -20,13 +20,14 @@ from conftest import (
     weights,
 )
 
-import modadd.record
+import modadd.records.record
 from modadd import data
-from modadd.model import initial_weights
-from modadd.record import LAYER, frame_steps
+from modadd.data import METRICS
+from modadd.frames.schema import frame_steps
+from modadd.networks.mlp.model import initial_weights
+from modadd.records.record import LAYER
 from modadd.runs import Run
-from modadd.step import METRICS
-from modadd.training import groups, train, train_many
+from modadd.training.loop import groups, train, train_many
 
 DECAY = replace(SMALL, weight_decay=2.0, activation="gelu", split="unordered", seed=3)
 RUNS = pytest.mark.parametrize("run", [SMALL, DECAY, SMALL_SGD], ids=["adamw", "adamw decay", "sgd"])
@@ -82,7 +83,7 @@ def test_continuing_a_finished_run_equals_the_longer_run(run, short, long):
 @pytest.mark.xfail(strict=True, reason="the frames of the shorter run keep the weights that its own stride chose")
 def test_continuing_keeps_the_weights_that_the_longer_run_would_keep(monkeypatch):
     # A budget for a few frames only: which of them keep weights depends on how many frames there are.
-    monkeypatch.setattr(modadd.record, "WEIGHT_BYTES", 2 * 2 * 11 * 7 * 6)
+    monkeypatch.setattr(modadd.frames.schema, "WEIGHT_BYTES", 2 * 2 * 11 * 7 * 6)
     longer = replace(SMALL, epochs=250)
     assert_same_training(finish(longer, finish(replace(SMALL, epochs=64))), finish(longer))
 
@@ -336,7 +337,7 @@ def test_runs_that_share_shapes_and_optimiser_share_an_engine():
 @pytest.fixture
 def plateau(monkeypatch):
     """Shrink the plateau rule to the size of a test; returns a setter."""
-    module = sys.modules["modadd.training"]
+    module = sys.modules["modadd.training.loop"]
 
     def rule(start=100, every=20, loss=1e-3, accuracy=5e-3):
         for name, value in dict(FROM=start, EVERY=every, LOSS=loss, ACCURACY=accuracy).items():
@@ -349,7 +350,7 @@ STILL = replace(SMALL, lr=1e-8, plateau=True)
 
 
 def test_the_published_rule_looks_every_1000_steps_from_10000_on():
-    module = sys.modules["modadd.training"]
+    module = sys.modules["modadd.training.loop"]
     assert (module.PLATEAU_FROM, module.PLATEAU_EVERY) == (10_000, 1_000)
     assert (module.PLATEAU_LOSS, module.PLATEAU_ACCURACY) == (1e-3, 5e-3)
 
@@ -379,7 +380,7 @@ def test_without_the_plateau_rule_a_run_goes_to_its_end(plateau):
 @pytest.mark.parametrize("group", ["train", "test"])
 def test_any_of_the_four_numbers_keeps_a_run_going(plateau, what, group, monkeypatch):
     # All but one number are declared still; the run must stop at the first look at which that one is.
-    module = sys.modules["modadd.training"]
+    module = sys.modules["modadd.training.loop"]
     run = replace(SMALL, frac_train=0.6, lr=0.01, plateau=True)
     column = finish(replace(run, plateau=False)).history[f"{group}_{what}"]
     looks = range(100, 301, 20)

@@ -7,14 +7,16 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cli
 import numpy as np
 import pytest
 from conftest import SMALL, assert_same_training, finish, weights
 from serving import ROOT
 
-from modadd import cli, compiled, profiling, tracking
+from modadd.networks.mlp import compiled
+from modadd.records.store import Store
 from modadd.runs import Run, preset
-from modadd.store import Store
+from modadd.training import profiling, tracking
 
 
 def train(*flags, **environment):
@@ -101,7 +103,7 @@ def test_weights_are_saved_at_the_asked_steps_and_training_is_the_same(tmp_path)
             np.testing.assert_array_equal(held["theta"], theta)
             np.testing.assert_array_equal(held["xi"], xi)
             assert Run.from_json(str(held["run"])) == run
-    from modadd.model import initial_weights
+    from modadd.networks.mlp.model import initial_weights
 
     with np.load(files[0], allow_pickle=False) as held:
         for name, array in zip(("theta", "xi"), initial_weights(run), strict=True):

@@ -8,17 +8,18 @@ import torch
 import torch.nn.functional as F
 from conftest import EXACT, FLOAT32, assert_same_arrays, assert_same_training, finish, last
 
-from modadd import data, runs, training
-from modadd.engine import engine
-from modadd.lab import Lab, carry_out
-from modadd.record import DETAILS, Record, frame_steps, thin_rows
+from modadd import data, runs
+from modadd.data import METRICS
+from modadd.frames.schema import frame_steps, is_weight
+from modadd.jobs.lab import Lab, carry_out
+from modadd.networks.transformer import model
+from modadd.networks.transformer.step import OneLayerStep, cross_entropy_
+from modadd.records.record import DETAILS, Record, thin_rows
 from modadd.runs import Run, preset
-from modadd.schema import is_weight
-from modadd.step import METRICS
-from modadd.training import train
-from modadd.transformer import model
-from modadd.transformer.engine import looks
-from modadd.transformer.step import OneLayerStep, cross_entropy_
+from modadd.training import loop
+from modadd.training.engine import engine
+from modadd.training.loop import train
+from modadd.training.transformer_engine import looks
 
 # Sizes differ pairwise: P 7, D 10, M 11, H 2, C 5.
 NET = Run(
@@ -286,7 +287,7 @@ def test_looks_are_early_late_and_at_every_frame():
     run = replace(NET, epochs=3000)
     assert {0, 10, 990, 1050, 2950, *frame_steps(3000)} <= looks(run)
     assert not {995, 1010, 1999} & looks(run)
-    every = training.PLATEAU_EVERY
+    every = loop.PLATEAU_EVERY
     assert {every - 1, 2 * every - 1} <= looks(replace(run, plateau=True))
 
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 from conftest import EXACT, FLOAT32, HALF
 
-from modadd import data, fourier
+from modadd import data
+from modadd.frames import one_layer
+from modadd.frames.schema import pack, unpack
+from modadd.maths import fourier
+from modadd.networks.transformer import model
 from modadd.runs import Run, preset
-from modadd.schema import pack, unpack
-from modadd.transformer import measures, model
 
 P = 13
 KEYS = {2: 3.0, 5: 1.5}
@@ -49,15 +51,15 @@ def directions(k: int, p: int = P) -> np.ndarray:
 
 
 def test_gini_is_zero_for_equals_and_nearly_one_for_a_single_one():
-    assert measures.gini(np.full(7, 0.3)) == pytest.approx(0, abs=EXACT)
-    assert measures.gini([0, 0, 5, 0]) == pytest.approx(1 - 1 / 4, abs=EXACT)
-    assert measures.gini([1, 3]) == pytest.approx(1 / 4, abs=EXACT)
-    assert measures.gini(np.zeros(4)) == 0
+    assert one_layer.gini(np.full(7, 0.3)) == pytest.approx(0, abs=EXACT)
+    assert one_layer.gini([0, 0, 5, 0]) == pytest.approx(1 - 1 / 4, abs=EXACT)
+    assert one_layer.gini([1, 3]) == pytest.approx(1 / 4, abs=EXACT)
+    assert one_layer.gini(np.zeros(4)) == 0
 
 
 def test_gini_ignores_the_scale_and_the_order():
     x = np.abs(noise(20))
-    assert measures.gini(7 * x[::-1]) == pytest.approx(measures.gini(x), abs=EXACT)
+    assert one_layer.gini(7 * x[::-1]) == pytest.approx(one_layer.gini(x), abs=EXACT)
 
 
 def test_the_norms_of_an_embedding_of_pure_cosines_are_its_amplitudes():
@@ -66,55 +68,55 @@ def test_the_norms_of_an_embedding_of_pure_cosines_are_its_amplitudes():
     embed_PD[:, 1] = 3 * np.cos(2 * np.pi * 2 * residues / P)
     embed_PD[:, 4] = 4 * np.sin(2 * np.pi * 2 * residues / P)
     embed_PD[:, 0] = 2 * np.cos(2 * np.pi * 6 * residues / P + 0.4)
-    norms = measures.mode_norms(embed_PD.T)
+    norms = one_layer.mode_norms(embed_PD.T)
     expected = np.sqrt(P / 2) * np.array([0, 5, 0, 0, 0, 2])
-    np.testing.assert_allclose(measures.by_frequency(norms), expected, atol=1e-9)
+    np.testing.assert_allclose(one_layer.by_frequency(norms), expected, atol=1e-9)
     assert norms[3] == pytest.approx(3 * np.sqrt(P / 2))
     assert norms[4] == pytest.approx(4 * np.sqrt(P / 2))
 
 
 def test_renaming_the_residues_by_a_shift_moves_no_norm_of_a_frequency():
     rows = noise(5, P)
-    one, other = (measures.by_frequency(measures.mode_norms(r)) for r in (rows, np.roll(rows, 3, axis=1)))
+    one, other = (one_layer.by_frequency(one_layer.mode_norms(r)) for r in (rows, np.roll(rows, 3, axis=1)))
     np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
-@pytest.mark.parametrize("rule", measures.RULES)
+@pytest.mark.parametrize("rule", one_layer.RULES)
 def test_key_frequencies_are_exactly_the_planted_ones(rule):
     norms = 0.02 * np.abs(noise(56))
     norms[[3, 10, 13, 25, 34]] = [1.0, 0.8, 0.9, 0.35, 0.6]
-    assert (np.flatnonzero(measures.key_frequencies(norms, rule)) + 1).tolist() == [4, 11, 14, 26, 35]
+    assert (np.flatnonzero(one_layer.key_frequencies(norms, rule)) + 1).tolist() == [4, 11, 14, 26, 35]
 
 
 def test_noise_has_no_key_frequencies_by_the_gap_and_nearly_all_by_the_share():
-    norms = measures.by_frequency(measures.mode_norms(noise(64, 113)))
-    assert not measures.key_frequencies(norms).any()
-    assert measures.key_frequencies(norms, "share").all()
-    assert not measures.key_frequencies(np.zeros(5)).any()
+    norms = one_layer.by_frequency(one_layer.mode_norms(noise(64, 113)))
+    assert not one_layer.key_frequencies(norms).any()
+    assert one_layer.key_frequencies(norms, "share").all()
+    assert not one_layer.key_frequencies(np.zeros(5)).any()
 
 
 def test_a_single_frequency_is_key_even_where_there_are_few():
-    assert measures.key_frequencies([0.0, 2.0, 0.0]).tolist() == [False, True, False]
-    assert measures.key_frequencies([3.0]).tolist() == [True]
+    assert one_layer.key_frequencies([0.0, 2.0, 0.0]).tolist() == [False, True, False]
+    assert one_layer.key_frequencies([3.0]).tolist() == [True]
 
 
 def test_planted_cosines_explain_all_and_are_found():
-    by_sum = measures.by_sum_table(cosines(KEYS))
-    a_K = measures.cosine_coefficients(by_sum)
+    by_sum = one_layer.by_sum_table(cosines(KEYS))
+    a_K = one_layer.cosine_coefficients(by_sum)
     expected = np.where(CHOSEN, [KEYS.get(k, 0) for k in range(1, 7)], 0)
     np.testing.assert_allclose(a_K, expected, atol=1e-12)
-    assert measures.trig_loss(by_sum, CHOSEN) == pytest.approx(loss(cosines(KEYS)), rel=EXACT)
+    assert one_layer.trig_loss(by_sum, CHOSEN) == pytest.approx(loss(cosines(KEYS)), rel=EXACT)
 
 
 def test_of_planted_cosines_the_restricted_loss_is_the_loss_and_the_excluded_loss_is_chance():
     logits, rng = cosines(KEYS), np.random.default_rng(1)
-    by_sum, counts = measures.by_sum_table(logits), measures.counts_by_sum(TABLE)
-    for value in measures.restricted_losses(by_sum, CHOSEN, counts).values():
+    by_sum, counts = one_layer.by_sum_table(logits), one_layer.counts_by_sum(TABLE)
+    for value in one_layer.restricted_losses(by_sum, CHOSEN, counts).values():
         assert value == pytest.approx(loss(logits), rel=EXACT)
-    parts = measures.sum_parts(by_sum)
+    parts = one_layer.sum_parts(by_sum)
     pairs = rng.random((P, P)) < 0.4
     without = np.stack([parts[CHOSEN].sum(0), parts[1], parts[3]])
-    both, second, none = measures.excluded_losses(logits, pairs, without)
+    both, second, none = one_layer.excluded_losses(logits, pairs, without)
     assert both == pytest.approx(np.log(P), rel=EXACT)
     assert second == pytest.approx(loss(cosines({5: KEYS[5]})), rel=EXACT)
     assert none == pytest.approx(loss(logits), rel=EXACT)
@@ -122,28 +124,28 @@ def test_of_planted_cosines_the_restricted_loss_is_the_loss_and_the_excluded_los
 
 def test_restricted_keeps_the_constant_and_drops_what_does_not_depend_on_the_sum():
     bias_P, extra = noise(P), difference_waves(np.random.default_rng(2))
-    by_sum = measures.by_sum_table(cosines(KEYS) + bias_P + extra)
-    counts = measures.counts_by_sum(TABLE)
+    by_sum = one_layer.by_sum_table(cosines(KEYS) + bias_P + extra)
+    counts = one_layer.counts_by_sum(TABLE)
     train = data.train_mask(TABLE).ravel()
-    restricted = measures.restricted_losses(by_sum, CHOSEN, counts)
+    restricted = one_layer.restricted_losses(by_sum, CHOSEN, counts)
     for group, keep in {"all": slice(None), "train": train, "test": ~train}.items():
         assert restricted[group] == pytest.approx(loss(cosines(KEYS) + bias_P, keep), rel=EXACT), group
-    np.testing.assert_allclose(measures.cosine_coefficients(by_sum)[[1, 4]], [3, 1.5], atol=1e-12)
+    np.testing.assert_allclose(one_layer.cosine_coefficients(by_sum)[[1, 4]], [3, 1.5], atol=1e-12)
 
 
 def test_restricted_is_the_projection_on_the_published_directions():
     logits = noise(P * P, P)
     keep = np.concatenate([np.full((1, P * P), 1 / P), *(directions(k) for k in KEYS)])
     np.testing.assert_allclose(keep @ keep.T, np.eye(5), atol=1e-12)
-    restricted = measures.restricted_losses(measures.by_sum_table(logits), CHOSEN, {"all": np.full(P, P)})
+    restricted = one_layer.restricted_losses(one_layer.by_sum_table(logits), CHOSEN, {"all": np.full(P, P)})
     assert restricted["all"] == pytest.approx(loss(keep.T @ (keep @ logits)), rel=1e-10)
 
 
 @pytest.mark.parametrize("library", [np.asarray, torch.tensor])
 def test_excluded_is_the_loss_of_what_the_published_directions_leave(library):
     logits, train = 4 * noise(P * P, P), data.train_mask(TABLE)
-    parts = measures.sum_parts(measures.by_sum_table(logits))
-    excluded = measures.excluded_losses(library(logits), train, np.concatenate([parts, parts[CHOSEN].sum(0)[None]]))
+    parts = one_layer.sum_parts(one_layer.by_sum_table(logits))
+    excluded = one_layer.excluded_losses(library(logits), train, np.concatenate([parts, parts[CHOSEN].sum(0)[None]]))
     for k in range(1, 7):
         gone = directions(k)
         left = logits - gone.T @ (gone @ logits)
@@ -154,8 +156,8 @@ def test_excluded_is_the_loss_of_what_the_published_directions_leave(library):
 
 def test_very_sure_logits_lose_no_digit():
     logits = cosines({1: 90.0, 2: 80.0, 3: 70.0, 4: 60.0, 5: 50.0, 6: 40.0})
-    parts = measures.sum_parts(measures.by_sum_table(logits))
-    excluded = measures.excluded_losses(logits, np.ones((P, P), bool), parts[:1])
+    parts = one_layer.sum_parts(one_layer.by_sum_table(logits))
+    excluded = one_layer.excluded_losses(logits, np.ones((P, P), bool), parts[:1])
     assert excluded[0] == pytest.approx(loss(cosines({2: 80.0, 3: 70.0, 4: 60.0, 5: 50.0, 6: 40.0})), abs=1e-9)
 
 
@@ -172,7 +174,7 @@ def test_a_neuron_of_one_frequency_has_share_one_and_of_two_a_half(library):
         wave(4, 0.0, A) + wave(4, 0.0, B) + np.sqrt(2) * wave(2, 0.5, A) * wave(3, 0.2, B),
         np.zeros(P * P),
     ], axis=1)  # fmt: skip
-    frequency, share = measures.neuron_shares(library(neurons), P)
+    frequency, share = one_layer.neuron_shares(library(neurons), P)
     assert int(frequency[0]) == 3
     assert int(frequency[3]) == 4
     np.testing.assert_allclose(np.asarray(share), [1, 0.5, 0, 2 / 3, 0], atol=1e-9)
@@ -180,12 +182,12 @@ def test_a_neuron_of_one_frequency_has_share_one_and_of_two_a_half(library):
 
 def test_the_purest_neurons_come_one_a_frequency_in_turn():
     frequency, share = np.array([2, 2, 5, 5, 1]), np.array([0.5, 0.9, 0.3, 0.95, 0.1])
-    assert measures.purest(frequency, share).tolist() == [3, 1, 4, 0, 2]
-    assert measures.purest(frequency, share, 2).tolist() == [3, 1]
+    assert one_layer.purest(frequency, share).tolist() == [3, 1, 4, 0, 2]
+    assert one_layer.purest(frequency, share, 2).tolist() == [3, 1]
 
 
 def test_the_logits_of_planted_cosines_are_four_modes_a_frequency():
-    lengths = measures.fourier_2d(cosines(KEYS) + 5.0, P)
+    lengths = one_layer.fourier_2d(cosines(KEYS) + 5.0, P)
     assert (lengths > 1e-9).sum() == 1 + 4 * len(KEYS)
     assert lengths[3, 3] == pytest.approx(lengths[4, 4])
     assert lengths[0, 0] == pytest.approx(5 * P * np.sqrt(P))
@@ -196,12 +198,12 @@ def test_a_planted_circle_is_a_circle_in_the_order_of_the_multiples():
     turn = 2 * np.pi * 5 * np.arange(P) / P
     frame_2D = np.linalg.qr(noise(8, 2))[0].T
     embed = 1.5 * np.stack([np.cos(turn), np.sin(turn)], 1) @ frame_2D + noise(8)
-    points, share = measures.circle(embed, 5)
+    points, share = one_layer.circle(embed, 5)
     assert share == pytest.approx(1)
     np.testing.assert_allclose(np.hypot(*points.T), 1.5, rtol=1e-9)
     step = np.diff(np.unwrap(np.arctan2(points[:, 1], points[:, 0])))
     np.testing.assert_allclose(np.cos(step), np.cos(2 * np.pi * 5 / P), rtol=1e-9)
-    assert measures.circle(embed, 4)[1] == pytest.approx(0, abs=1e-9)
+    assert one_layer.circle(embed, 4)[1] == pytest.approx(0, abs=1e-9)
 
 
 def planted_weights(run: Run) -> dict[str, np.ndarray]:
@@ -219,13 +221,13 @@ def planted():
     """(weights, forward pass over all pairs, its last frame)."""
     weights = {name: torch.tensor(np.float32(value)) for name, value in planted_weights(TABLE).items()}
     out = model.forward(TABLE, weights, A, B)
-    return weights, out, measures.take_frame(TABLE, weights, out, final=True)
+    return weights, out, one_layer.take_frame(TABLE, weights, out, final=True)
 
 
 def test_a_frame_finds_the_planted_frequencies(planted):
     frame = planted[2]
     assert (np.flatnonzero(frame["keys"]) + 1).tolist() == [*KEYS]
-    embed = measures.by_frequency(frame["embed_norms"])
+    embed = one_layer.by_frequency(frame["embed_norms"])
     assert (embed > 0.01 * embed.max()).tolist() == CHOSEN.tolist()
     assert frame["circle_frequency"].tolist() == [*KEYS]
     assert frame["gini_map"] >= 1 - 2 / 6 - HALF
@@ -235,7 +237,7 @@ def test_the_numbers_of_a_frame_are_those_of_its_logits(planted):
     _, out, frame = planted
     logits, train = out["logits"].double().numpy(), data.train_mask(TABLE)
     centred = logits - logits.mean(1, keepdims=True)
-    fit = cosines(dict(zip(KEYS, measures.cosine_coefficients(measures.by_sum_table(logits))[CHOSEN], strict=True)))
+    fit = cosines(dict(zip(KEYS, one_layer.cosine_coefficients(one_layer.by_sum_table(logits))[CHOSEN], strict=True)))
     assert frame["fve"] == pytest.approx(1 - ((centred - fit) ** 2).sum() / (centred**2).sum(), abs=FLOAT32)
     whole = ((logits - logits.mean()) ** 2).sum()
     assert frame["fve"] * frame["centred"] == pytest.approx(
@@ -245,7 +247,7 @@ def test_the_numbers_of_a_frame_are_those_of_its_logits(planted):
     np.testing.assert_array_equal(frame["correct"].ravel(), logits.argmax(1) == (A + B) % P)
     right = np.exp(logits)[np.arange(P * P), (A + B) % P] / np.exp(logits).sum(1)
     np.testing.assert_allclose(frame["probability"].ravel(), right, rtol=HALF)
-    np.testing.assert_allclose(frame["by_sum"], measures.by_sum_table(logits), rtol=HALF, atol=HALF)
+    np.testing.assert_allclose(frame["by_sum"], one_layer.by_sum_table(logits), rtol=HALF, atol=HALF)
     gone = np.concatenate([directions(k) for k in KEYS])
     left = logits - gone.T @ (gone @ logits)
     assert frame["excluded_train"] == pytest.approx(loss(left, train.ravel()), rel=FLOAT32)
@@ -255,8 +257,8 @@ def test_the_numbers_of_a_frame_are_those_of_its_logits(planted):
 
 
 def test_restricted_losses_follow_from_the_kept_table_for_any_frequencies(planted):
-    frame, counts = planted[2], measures.counts_by_sum(TABLE)
-    again = measures.restricted_losses(frame["by_sum"], frame["keys"], counts)
+    frame, counts = planted[2], one_layer.counts_by_sum(TABLE)
+    again = one_layer.restricted_losses(frame["by_sum"], frame["keys"], counts)
     for group in counts:
         assert again[group] == pytest.approx(float(frame[f"restricted_{group}"]), rel=4 * HALF)
 
@@ -268,7 +270,7 @@ def test_the_last_frame_keeps_neuron_maps_and_attention_in_the_order_a_then_b(pl
     assert frame["attention"].shape == (4, 2, P, P)
     assert frame["attention"][1, 0][3, 9] == pytest.approx(float(out["attention"][3 * P + 9, 1, 0]), rel=HALF)
     assert frame["attention"][2, 1][3, 9] == pytest.approx(float(out["attention"][3 * P + 9, 2, 1]), rel=HALF)
-    np.testing.assert_allclose(frame["logits_2d"], measures.fourier_2d(out["logits"].numpy(), P), rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(frame["logits_2d"], one_layer.fourier_2d(out["logits"].numpy(), P), rtol=1e-2, atol=1e-3)
 
 
 def test_a_live_frame_equals_the_stored_one(planted):
@@ -278,7 +280,7 @@ def test_a_live_frame_equals_the_stored_one(planted):
 
 def test_numpy_and_torch_give_the_same_frame(planted):
     weights, out, frame = planted
-    other = measures.take_frame(
+    other = one_layer.take_frame(
         TABLE, {n: w.numpy() for n, w in weights.items()}, {n: v.numpy() for n, v in out.items()}, final=True
     )
     assert other.keys() == frame.keys()
@@ -288,7 +290,7 @@ def test_numpy_and_torch_give_the_same_frame(planted):
 
 def test_a_frame_of_a_silent_network_has_no_frequencies_and_does_not_fail():
     weights = {name: torch.zeros(shape) for name, shape in model.shapes(TABLE).items()}
-    frame = measures.take_frame(TABLE, weights, model.forward(TABLE, weights, A, B), final=True)
+    frame = one_layer.take_frame(TABLE, weights, model.forward(TABLE, weights, A, B), final=True)
     assert not frame["keys"].any()
     assert frame["restricted_test"] == pytest.approx(np.log(P))
     assert frame["excluded_train"] == pytest.approx(np.log(P))

@@ -9,10 +9,11 @@ from conftest import SMALL as MLP
 from conftest import finish
 
 from modadd import Run, preset, ui
+from modadd.analysis import phases
 from modadd.figures import transformer as draw
-from modadd.figures import transformer_print
-from modadd.record import DETAILS
-from modadd.transformer import measures, phases
+from modadd.figures.print import transformer
+from modadd.frames import one_layer
+from modadd.records.record import DETAILS
 from pages import charts, press
 
 PAGE = "pages/Transformer.py"
@@ -114,7 +115,7 @@ def test_excluding_all_at_once_agrees_with_the_frames_own_number(grokked):
 
 def test_a_frame_opened_from_its_weights_equals_the_one_taken_in_training(grokked):
     last = grokked.frames[-1]
-    again = measures.take_frame(GROKS, *phases.opened(GROKS, last), final=True)
+    again = one_layer.take_frame(GROKS, *phases.opened(GROKS, last), final=True)
     assert again.keys() == {name for name in last if not name.startswith("weights/")}
     for name in ("embed_norms", "map_norms", "attention", "by_sum"):
         np.testing.assert_allclose(again[name], last[name], rtol=0.02, atol=0.02, err_msg=name)
@@ -264,15 +265,15 @@ def test_the_strongest_products_of_a_network_that_adds_are_four_a_frequency():
     assert draw.decades(lengths)[0, 0] == 0
 
 
-@pytest.mark.parametrize("name", transformer_print.FIGURES)
+@pytest.mark.parametrize("name", transformer.FIGURES)
 def test_every_published_figure_is_drawn(grokked, tmp_path, name):
-    transformer_print.FIGURES[name](grokked).savefig(tmp_path / f"{name}.png", dpi=50)
+    transformer.FIGURES[name](grokked).savefig(tmp_path / f"{name}.png", dpi=50)
     assert (tmp_path / f"{name}.png").stat().st_size > 5000
 
 
 def test_what_a_record_does_not_keep_is_named(tiny):
     with pytest.raises(ValueError, match="keeps no maps: train the run here to its end"):
-        transformer_print.neuron_activations(bare(tiny, "maps"))
+        transformer.neuron_activations(bare(tiny, "maps"))
 
 
 # Which network

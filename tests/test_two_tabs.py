@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from conftest import SMALL, assert_same_training, finish
 
-import modadd.cost
+import modadd.training.cost
 from modadd import ui
-from modadd.forks import fork
+from modadd.training.forks import fork
 from modadd.ui.bin import CHOSEN
 from pages import errors, press, said
 
@@ -141,7 +141,7 @@ def test_a_fork_stays_when_what_it_left_is_gone(tab, pair, gone):
 
 def test_a_record_stays_when_there_is_too_little_room(tab, pair, monkeypatch):
     test = tab(THIRD)
-    monkeypatch.setattr(modadd.cost, "free_memory", lambda device="cpu": 1)
+    monkeypatch.setattr(modadd.training.cost, "free_memory", lambda device="cpu": 1)
     again(test)
     assert "of memory" in errors(test)[0]
     assert kept(pair[THIRD.id])

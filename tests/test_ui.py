@@ -10,9 +10,10 @@ import pytest
 from conftest import FLOAT32, SMALL, finish
 from streamlit.testing.v1 import AppTest
 
-from modadd import preset, rows, ui
+from modadd import preset, ui
 from modadd.figures import curves, export, grids, neurons, style, weights
-from modadd.lab import Job
+from modadd.jobs.lab import Job
+from modadd.records import rows
 from modadd.ui import clock, reels
 from pages import charts
 

@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from .. import claims, lottery
-from ..atlas import RULES
+from ..analysis import claims, lottery
+from ..many.atlas import RULES
 from ..runs import P_MAX, P_MIN, PRESETS, presets_at
 from .lottery import RULES as RULE_HUES
 from .over_p import SMALL, hue, p_axis

@@ -3,7 +3,7 @@
 import altair as alt
 import numpy as np
 
-from ..record import Record, thin_rows
+from ..records.record import Record, thin_rows
 from .style import HUE, colour, long, step_axis, tips, with_step
 
 POINTS = 300

@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 
 from .. import data
+from ..frames.schema import Frame
 from ..runs import Run
-from ..schema import Frame
 from .style import COLOURS, RECTANGLES, Drawing, drawing, heatmap, named, png_uri, table, tips
 
 PALE = 0.22

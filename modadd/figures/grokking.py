@@ -5,12 +5,13 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from .. import data, measures
-from ..forces import on_norm
-from ..fourier import mode_names
-from ..record import Record, thin_rows
+from .. import data
+from ..analysis.forces import on_norm
+from ..frames.schema import Frame
+from ..maths import measures
+from ..maths.fourier import mode_names
+from ..records.record import Record, thin_rows
 from ..runs import Run
-from ..schema import Frame
 from . import curves, grids, stages
 from .neurons import round_robin
 from .style import (

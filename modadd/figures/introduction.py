@@ -3,7 +3,7 @@
 import altair as alt
 import numpy as np
 
-from .. import lesson
+from ..analysis import lesson
 from .network import HUES
 from .style import COLOURS, Drawing, drawing, long, named, table, tips
 

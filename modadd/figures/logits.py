@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..ideal import flawed_indicator
-from ..surgery import ideal_strength, strength
+from ..analysis.surgery import ideal_strength, strength
+from ..maths.ideal import flawed_indicator
 from .style import COLOURS, SEVERAL, Drawing, drawing, few, heatmap, named, table, tips
 
 KINDS = {"right answer x + y": "held out", "ghosts 2x and 2y": "test", "other answers": "others"}

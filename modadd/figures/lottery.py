@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..theory import outcome_contour
-from .style import (
+from ..maths.theory import outcome_contour
+from .style import (  # fmt: skip
     COLOURS,
     HUE,
     SEQUENTIAL,
@@ -19,7 +19,7 @@ from .style import (
     step_axis,
     table,
     tips,
-)  # fmt: skip
+)
 
 RULES = {"race": COLOURS["winner"], "drive": HUE["violet"], "magnitude": HUE["blue"], "phase": HUE["ochre"]}
 PLACED, TALL = 400, 270  # neurons placed on the contour; height of a race

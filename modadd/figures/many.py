@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 
 from ..many import seeds
-from ..record import Record, thin_rows
+from ..records.record import Record, thin_rows
 from .style import COLOURS, HEIGHT, HUE, SEVERAL, long, step_axis, table, tips
 
 # One run a hue where runs differ in kind; in the order of appearance.

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import fourier, lesson
-from ..record import Record
+from ..analysis import lesson
+from ..maths import fourier
+from ..records.record import Record
 from .export import INKS
 from .style import COLOURS, Drawing
 

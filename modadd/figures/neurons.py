@@ -3,9 +3,9 @@
 import altair as alt
 import numpy as np
 
-from ..fourier import mode_names
-from ..rows import SHOWN, round_robin
-from ..schema import Frame
+from ..frames.schema import Frame
+from ..maths.fourier import mode_names
+from ..records.rows import SHOWN, round_robin
 from .style import COLOURS, HEIGHT, Drawing, drawing, heatmap, long, named, ring_scale, step_axis, table, tips
 
 __all__ = ["SHOWN", "phase_scatter", "race_magnitude", "race_misalignment", "round_robin", "spectra", "winner"]

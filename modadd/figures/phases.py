@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..measures import coherence
-from ..schema import Frame
+from ..frames.schema import Frame
+from ..maths.measures import coherence
 from .style import COLOURS, Drawing, drawing, few, named, table, tips
 from .weights import round_axes, unit_circle
 

@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..simulation import POINTS
+from ..maths.simulation import POINTS
 from .flow import HUES, hue
 from .style import COLOURS, Drawing, drawing, in_time, long, named, step_axis, table, tips
 from .weights import round_axes, unit_circle

@@ -12,11 +12,11 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from .. import fourier
-from ..record import Moment, Record
+from ..frames import pre_ln
+from ..frames.schema import Frame
+from ..maths import fourier
+from ..records.record import Moment, Record
 from ..runs import Run
-from ..schema import Frame
-from ..transformer import task_measures
 from .style import SEQUENTIAL, table
 
 ACTIVATIONS = {
@@ -151,10 +151,10 @@ def clearest(frame: Frame, run: Run, layer: int = 0, c: int = 0) -> int:
     """A neuron worth opening first: the one with the most of its power in one frequency; of a network of another
     task the purest of the livelier half of its layer along a = 0 .. p - 1 with b = 0 and this c."""
     if run.model == "pre-ln":
-        along = task_measures.path(run, 0, c)
-        seen = task_measures.read(run, task_measures.weights_of(frame), along)["neurons"][layer]
+        along = pre_ln.path(run, 0, c)
+        seen = pre_ln.read(run, pre_ln.weights_of(frame), along)["neurons"][layer]
         moves = seen.var(0)
-        return int(next(iter(task_measures.purest(np.where(moves >= np.median(moves), seen, 0), 1)), 0))
+        return int(next(iter(pre_ln.purest(np.where(moves >= np.median(moves), seen, 0), 1)), 0))
     if "neuron_share" in frame:
         return int(frame["neuron_share"].argmax())
     power = fourier.amplitudes(fourier.dft(frame["theta"])) ** 2

@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..surgery import Outcome, parity
+from ..analysis.surgery import Outcome, parity
 from .style import COLOURS, table, tips
 
 # Mean loss in nats at p = 23 with 128 neurons, as printed in arXiv:2602.16849, sec. 4.

@@ -8,7 +8,7 @@ import altair as alt
 
 from ..many.sweep import Criterion, Grid, Outcome
 from ..many.verdicts import summary
-from ..record import Record
+from ..records.record import Record
 from . import export, sweep_tables, sweeps
 
 COLOURS = {"holds": "#12805f", "fails": "#b3261e", "undecided": "#6b7480"}

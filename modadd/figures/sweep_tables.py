@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..many.sweep import CURVES, Criterion, Grid, Outcome
-from ..record import Record, thin_rows
+from ..records.record import Record, thin_rows
 from .style import table
 
 KINDS = ("grokked", "censored: had not grokked when it ended")

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 
 from ..many.sweep import CURVES, Criterion, Grid, Outcome
-from ..record import Record
+from ..records.record import Record
 from . import sweep_tables
 from .style import COLOURS, HEIGHT, HUE, ramp, step_axis, table, tips
 

@@ -4,11 +4,11 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..record import Record, thin_rows
+from .. import tasks
+from ..frames import pre_ln as measures
+from ..frames.schema import Frame
+from ..records.record import Record, thin_rows
 from ..runs import Run
-from ..schema import Frame
-from ..transformer import task_measures as measures
-from ..transformer import tasks
 from .curves import POINTS
 from .style import (
     COLOURS,

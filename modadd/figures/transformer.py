@@ -5,15 +5,15 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from .. import fourier
-from .. import measures as stage_measures
-from ..record import Record, thin_rows
-from ..schema import Frame
-from ..transformer import measures
-from ..transformer.phases import PHASES
+from ..analysis.phases import PHASES
+from ..frames import one_layer
+from ..frames.schema import Frame
+from ..maths import fourier
+from ..maths import measures as stage_measures
+from ..records.record import Record, thin_rows
 from .curves import POINTS
 from .stages import shaded
-from .style import (
+from .style import (  # fmt: skip
     COLOURS,
     HUE,
     SEQUENTIAL,
@@ -29,7 +29,7 @@ from .style import (
     table,
     tips,
     with_step,
-)  # fmt: skip
+)
 from .weights import square
 
 LOSSES = {
@@ -142,7 +142,7 @@ def squared_weights(record: Record, spans, step=None, log_steps=False) -> alt.La
 def spectrum_table(norms_P: np.ndarray, keys_K: np.ndarray) -> pa.Table:
     """Length of cos k and sin k together for each frequency, and whether it is key."""
     kind = np.where(keys_K, "key frequency", "other")
-    return table(k=np.arange(1, len(keys_K) + 1), value=measures.by_frequency(norms_P), curve=kind)
+    return table(k=np.arange(1, len(keys_K) + 1), value=one_layer.by_frequency(norms_P), curve=kind)
 
 
 def spectrum(norms_P, keys_K, hue: str, level: float | None = None, height: int = TALL) -> alt.LayerChart:
@@ -277,10 +277,10 @@ def modes(lengths_PP: np.ndarray, height: int = 420) -> Drawing:
 
 def used(frame: Frame, K: int) -> np.ndarray:
     """Neurons of each frequency, [K]: of an MLP by their strongest input frequency, of a transformer those with
-    more than `measures.SINGLE` of their variance in it."""
+    more than `one_layer.SINGLE` of their variance in it."""
     if "counts_K" in frame:
         return frame["counts_K"]
-    single = frame["neuron_share"] > measures.SINGLE
+    single = frame["neuron_share"] > one_layer.SINGLE
     return np.bincount(frame["neuron_frequency"][single].astype(int), minlength=K + 1)[1:]
 
 
@@ -317,7 +317,7 @@ def beside(record: Record, keys_K: np.ndarray | None) -> dict[str, float | int |
     if keys_K is None:
         norms = [np.linalg.norm(frame[name].astype(float), axis=0) for name in ("theta_hat", "xi_hat")]
         into = fourier.amplitudes(frame["theta_hat"].astype(float)) ** 2
-        single = float((into.max(1) > measures.SINGLE * into.sum(1)).mean())
+        single = float((into.max(1) > one_layer.SINGLE * into.sum(1)).mean())
         frequencies = int((used(frame, run.K) > 0).sum())
     else:
         norms, single, frequencies = (
@@ -325,7 +325,7 @@ def beside(record: Record, keys_K: np.ndarray | None) -> dict[str, float | int |
             float(frame["single"]),
             int(keys_K.sum()),
         )
-    gini = [measures.gini(measures.by_frequency(one)) for one in norms]
+    gini = [one_layer.gini(one_layer.by_frequency(one)) for one in norms]
     return {
         "weights": run.weights, "hidden neurons": run.d_mlp, "share of pairs trained": run.frac_train,
         "weight decay": run.weight_decay, "steps": record.step,

@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from .. import fourier
-from ..rows import LAYERS
+from ..maths import fourier
+from ..records.rows import LAYERS
 from .style import COLOURS, DIVERGING, Drawing, drawing, few, heatmap, named, ring_scale, table, tips
 
 CELLS = 300  # above this many, coefficients are drawn as one image, which plays faster

@@ -1,1 +1,1 @@
-"""Many runs: devices and cluster tasks that share them, seeds and sweeps, and what their numbers say."""
+"""Many runs: seeds, sweeps and the atlas, and what their numbers say."""

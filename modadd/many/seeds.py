@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import measures
-from ..record import Record
+from ..maths import measures
+from ..records.record import Record
 from . import survival
 
 # Name of a column of the history, or of a scalar of the frames, and what it is called.

@@ -16,9 +16,9 @@ from typing import Literal, get_args, get_origin
 
 import numpy as np
 
-from ..record import Record
+from ..records.record import Record
+from ..records.store import Damaged, Store
 from ..runs import EPOCHS_MAX, Run, preset
-from ..store import Damaged, Store
 
 MOST = 400  # cells of a grid
 WEIGHT_DECAYS, SEEDS = (0.5, 1.0, 2.0), (42, 123, 456)
@@ -198,7 +198,7 @@ def stored(store: Store, runs: Iterable[Run]) -> dict[str, Record]:
 
 def price(runs: Iterable[Run], device: str) -> tuple[float, int]:
     """(seconds one after the other, bytes on disk) of training these; ValueError if one does not fit into memory."""
-    from ..cost import check_memory  # measuring the machine loads torch
+    from ..training.cost import check_memory  # measuring the machine loads torch
 
     alike = Counter(replace(run, seed=0) for run in runs)  # a seed changes no price
     costs = [(count, check_memory(run, device)) for run, count in alike.items()]

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from .. import data, lottery
+from .. import data
+from ..analysis import lottery
 from ..runs import Run
 from . import survival
 from .sweep import CURVES, WEIGHT_DECAYS, Criterion, Grid, Outcome

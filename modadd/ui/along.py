@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import streamlit as st
 
-from ..record import Record
+from ..records.record import Record
 from .charts import csv
 
 
@@ -16,13 +16,13 @@ def take_along(record: Record):
     run_id, here = record.run.id, urlsplit(st.context.url or "")  # which is not known any more once a file is made
 
     def bundled() -> bytes:
-        from .. import bundle
+        from ..exchange import bundle
 
         server = [f"{here.scheme}://{here.netloc}"] if here.netloc else []
         return bundle.write(record, bundle.view(record.run, *server))
 
     def whole() -> bytes:
-        from ..exchange import to_safetensors
+        from ..exchange.tensors import to_safetensors
 
         return to_safetensors(record)
 

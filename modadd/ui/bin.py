@@ -9,8 +9,8 @@ from functools import partial
 
 import streamlit as st
 
-from .. import hosting
-from ..bin import run_of
+from ..jobs import hosting
+from ..records.bin import run_of
 from ..runs import Run
 from .lookup import lab, refusals
 from .words import plain

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ..record import Record
+from ..records.record import Record
 from . import links, reels
 
 SPEEDS = (1, 2, 4, 8, 15, 30)  # frames a second

@@ -18,7 +18,7 @@ def load():
         import pandas  # noqa: F401  what sends a chart's data asks for it
 
         from ..figures.curves import accuracies
-        from ..training import train
+        from ..training.loop import train
 
         *_, last = train(preset("standard", 3, d_mlp=8, epochs=2), device="cpu")
         specification(accuracies(last.record))

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from ..store import ID
+from ..records.store import ID
 from .words import plain
 
 LOCKS = {"p": "Modulus p", "run": "Run", "step": "Training step"}

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from .. import hosting
-from ..lab import Job, Lab
-from ..record import Record
+from ..jobs import hosting
+from ..jobs.lab import Job, Lab
+from ..records.record import Record
+from ..records.store import ID, Damaged, Store, default_folder
 from ..runs import Run, preset
-from ..store import ID, Damaged, Store, default_folder
 from . import links
 from .words import duration, plain, provenance, size
 
@@ -86,7 +86,7 @@ def find(run_id: str) -> Found:
 
 def offer(run: Run, key: str):
     """Where a record is missing: say what training it costs, and a button that starts it."""
-    from ..cost import check_memory
+    from ..training.cost import check_memory
 
     if (job := lab().job(run.id)) is not None and job.active:
         st.info(f"{run.preset} at p = {run.p} is {job.status} now.")
@@ -110,7 +110,7 @@ def offer(run: Run, key: str):
 @st.cache_resource(show_spinner=False)
 def default_device() -> str:
     """`cuda` where there is one, else `cpu`."""
-    from ..engine import pick_device
+    from ..networks.device import pick_device
 
     return str(pick_device("auto"))
 
@@ -130,7 +130,7 @@ def here(run: Run, device: str = "auto") -> Run:
 
 def price(run: Run, device: str = "auto") -> str:
     """Time and memory of a run, before it starts, in a sentence."""
-    from ..cost import check_memory
+    from ..training.cost import check_memory
 
     try:
         cost = check_memory(run, default_device() if device == "auto" else device)
@@ -220,7 +220,7 @@ def _something_to_draw(run: Run) -> Record:
 
 def compare_link(runs: list[Run]):
     """The way to these runs beside each other, or to the first few of them."""
-    from ..compare import MOST
+    from ..many.compare import MOST
 
     st.page_link(
         "pages/Compare.py", label="Compare" if len(runs) <= MOST else f"Compare the first {MOST}",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from .. import hosting
+from ..jobs import hosting
+from ..records.store import ID
 from ..runs import P_MAX, P_MIN, check_p
-from ..store import ID
 from . import links
 from .lookup import lab
 from .words import plain

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from .. import hosting
-from ..record import Record
+from ..jobs import hosting
+from ..records.record import Record
 from .lookup import Found, lab, refusals, visitor
 from .words import count, duration, not_reached, number, plain, provenance
 

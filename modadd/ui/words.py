@@ -2,7 +2,7 @@
 
 import re
 
-from ..record import Record
+from ..records.record import Record
 
 
 def plain(text: str, limit: int = 120) -> str:

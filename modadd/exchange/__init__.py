@@ -1,0 +1,1 @@
+"""Networks and records that come from elsewhere or go there."""

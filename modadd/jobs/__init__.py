@@ -1,0 +1,1 @@
+"""Runs in the background, in worker processes and on a cluster."""

@@ -1,0 +1,183 @@
+"""Every run of a preset, at every modulus, as one table.
+
+A row comes from the card of a record and, where a card lacks a number, from the record itself.  Reading the
+records takes minutes, so what `measure` finds is kept in a file TABLE: beside the atlas for its own records
+(`write_table`), in the user's folder for all others.  A kept row counts only for the very record it was taken
+from: same id, same time of training, same size.
+"""
+
+import contextlib
+import csv
+import tempfile
+import threading
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ..analysis import claims, lottery
+from ..maths import theory
+from ..records.record import Record
+from ..records.store import Damaged, Store
+from ..runs import PRESETS, Run, preset, presets_at
+
+TABLE = "table.csv"
+RULES = tuple(theory.RULES_TEX)
+SCALARS = (
+    "flawed_ratio", "flawed_r2", "flawed_margin", "cv_alpha", "cv_beta",
+    "leak_in_3", "leak_in_5", "leak_out_2", "leak_out_3",
+)  # fmt: skip
+# Where 3 divides p the frequency k = p/3 has 2k = -k and 5k = -k (mod p): its harmonic is itself.
+FOLDED = ("leak_in_5", "leak_out_2")
+BETS = {"lottery-phase": "phase", "lottery-drive": "drive", "lottery-race": "race"}
+SLOW = ("flow-quad", "flow-relu")  # claims that integrate every neuron's flow: seconds a run
+Key = tuple[str, str, int]
+_lock, _measured = threading.Lock(), {}
+
+
+def shared(p: int) -> np.ndarray:
+    """gcd(k, p) of every frequency, [K]; all 1 where p is prime."""
+    return np.gcd(np.arange(1, (p - 1) // 2 + 1), p)
+
+
+def standing(run: Run) -> tuple[int, str, int] | None:
+    """(p, preset, seed) of a run that differs from its preset in seed and precision only; else None."""
+    name = run.preset
+    plain = name in PRESETS and name in presets_at(run.p) and preset(name, run.p, seed=run.seed)
+    return (run.p, name, run.seed) if plain and replace(run, precision="fp32") == plain else None
+
+
+def measure(record: Record) -> dict[str, float | None]:
+    """What a card lacks, by name: the SCALARS of the last frame; `bets`, the neurons whose start and winner are
+    held, and of those the hits of each rule; and `claim:NAME`, the number that a claim is judged by.
+
+    None where a number does not apply or is not held; inf where a step was not reached.
+    """
+    frame, run = record.frames[-1], record.run
+    found = {name: frame.get(name) for name in SCALARS}
+    if run.init == "random" and (start := lottery.start(record)) is not None:
+        for rule, bet_M in lottery.bets(start, run.p, run.activation).items():
+            told = lottery.score(bet_M, frame["frequency"])
+            found |= {"bets": told["n"], f"hits_{rule}": told["hits"]}
+    for claim in claims.CLAIMS:
+        if claim.name not in (*SLOW, *BETS) and claim.applies(run):
+            value = claim.measure(record)
+            found[f"claim:{claim.name}"] = None if isinstance(value, str) else value
+    return {name: None if value is None or np.isnan(value) else float(f"{value:.6g}") for name, value in found.items()}
+
+
+def key_of(card: dict) -> Key:
+    """What a record and its kept row have in common."""
+    return card["run"].id, str(card["provenance"].get("finished")), card["bytes"]
+
+
+def write_table(folder: Path) -> Path:
+    """Bring the TABLE of an atlas up to date: measure the records it lacks, and forget those that are gone."""
+    with tempfile.TemporaryDirectory() as empty:
+        store = Store(empty, folder)
+        kept, rows = _kept(folder / TABLE), {}
+        for run_id, card in sorted(store.cards_of_atlas().items()):
+            if standing(card["run"]):
+                key = key_of(card)
+                rows[key] = kept[key] if key in kept else measure(store.get(run_id))
+        store.close()
+    return _write(folder / TABLE, rows)
+
+
+def table(store: Store) -> tuple[list[dict], list[str]]:
+    """(rows, damaged): one row a (p, preset, seed), by p and preset, and the names of what cannot be read.
+
+    The user's own run shadows the atlas's, and float32 shadows TF32.  A row holds the numbers of the card's
+    summary, those of `measure` (claims under `claims`, without their prefix), and
+    `finished`, `where`, `composite`, `plateau` (step of that stop), `gap_ratio` (stage II over stage I),
+    `neurons`, `shared_neurons`, `shared_frequencies` (those with gcd(k, p) > 1) and `hit_RULE`.
+    """
+    there = store.cards()
+    cards = [c for c in there.values() if c["provenance"].get("stop_reason") not in (None, "stopped")]
+    cards = [card for card in cards if standing(card["run"])]
+    held = {run_id[:4] for run_id, card in store.cards_of_atlas().items()}
+    damaged = [f.name for f in sorted(store.atlas.glob("p*.npz")) if f.stem not in held] if store.atlas else []
+    rows = {}
+    for card in sorted(cards, key=lambda c: (c["where"] == "cache", c["run"].precision == "fp32")):
+        try:
+            rows[standing(card["run"])] = _row(card, _look_up(store, card))
+        except Damaged:
+            damaged.append(card["run"].id)
+    return [rows[place] for place in sorted(rows)], damaged
+
+
+def _look_up(store: Store, card: dict) -> dict:
+    """The kept row of a record; measured now, and kept from now on, if there is none."""
+    key, mine = key_of(card), store.folder / TABLE
+    for kept in (_kept(store.atlas / TABLE) if store.atlas else {}, _measured, _kept(mine)):
+        if key in kept:
+            return kept[key]
+    with _lock:
+        if key not in _measured:
+            record = store.mine(key[0]) if card["where"] == "cache" else store.get(key[0])
+            if record is None:
+                raise Damaged(f"the run {key[0]} is gone")
+            _measured[key] = measure(record)
+            with contextlib.suppress(OSError):  # a folder that cannot be written to costs time, not the page
+                _write(mine, {k: row for k, row in _kept(mine).items() if k[0] != key[0]} | {key: _measured[key]})
+    return _measured[key]
+
+
+def _kept(file: Path) -> dict[Key, dict]:
+    try:
+        about = file.stat()
+    except OSError:
+        return {}
+    return _read(file, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(file: Path, mtime_ns: int, size: int) -> dict[Key, dict]:
+    """The rows of a TABLE as of this time and size; none if it is no such table."""
+    try:
+        with file.open(newline="") as opened:
+            return {
+                (row.pop("run"), row.pop("finished"), int(row.pop("bytes"))): {
+                    name: float(value) for name, value in row.items() if value
+                }
+                for row in csv.DictReader(opened)
+            }
+    except (OSError, KeyError, ValueError, TypeError):
+        return {}
+
+
+def _write(file: Path, rows: dict[Key, dict]) -> Path:
+    names = sorted({name for row in rows.values() for name in row})
+    temporary = file.with_suffix(".part")
+    with temporary.open("w", newline="") as opened:
+        out = csv.writer(opened, lineterminator="\n")
+        out.writerow(["run", "finished", "bytes", *names])
+        for key, row in sorted(rows.items()):
+            out.writerow([*key, *("" if row.get(n) is None else f"{row[n]:.6g}" for n in names)])
+    temporary.replace(file)
+    return file
+
+
+def _row(card: dict, measured: dict) -> dict:
+    summary = {name: value for name, value in card["summary"].items() if name != "frequency_counts"}
+    p, first, second = summary["p"], summary["stage1_end"], summary["stage2_end"]
+    count_K, gcd_K = np.array(card["summary"]["frequency_counts"] or np.zeros((p - 1) // 2, int)), shared(p)
+    n = measured.get("bets")
+    hits = {rule: measured.get(f"hits_{rule}") for rule in RULES}
+    judged = {
+        claim.name: measured.get(f"claim:{claim.name}")
+        for claim in claims.CLAIMS if claim.name not in (*SLOW, *BETS) and claim.applies(card["run"])
+    }  # fmt: skip
+    hit = {rule: told / n for rule, told in hits.items() if told is not None}
+    return summary | {
+        "finished": card["provenance"].get("finished"), "where": card["where"], "composite": bool((gcd_K > 1).any()),
+        "plateau": summary["steps"] if summary["stop_reason"] == "plateau" else None,
+        "gap_ratio": second / first if first and second else None,
+        **{name: measured.get(name) for name in SCALARS},
+        **({name: None for name in FOLDED} if p % 3 == 0 else {}),
+        "counts_K": count_K, "neurons": int(count_K.sum()), "shared_neurons": int(count_K[gcd_K > 1].sum()),
+        "shared_frequencies": float((gcd_K > 1).mean()), "bets": n,
+        **{f"hit_{rule}": hit.get(rule) for rule in RULES},
+        "claims": judged | {name: hit[rule] for name, rule in BETS.items() if rule in hit},
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: Fourier space, theory and measures."""

@@ -1,0 +1,1 @@
+"""The two-layer network of arXiv:2602.16849."""

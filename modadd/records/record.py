@@ -1,0 +1,324 @@
+"""What is kept of a run: its history, frames, provenance and, if it may go on, its state.
+
+A live run, a finished one, one from the atlas and an imported one are the same thing here.  A
+Record never changes; a growing run publishes a new one, which shares the arrays of the last.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from .. import data
+from ..frames.schema import Frame, is_weight, pack, unpack
+from ..maths import fourier, measures
+from ..runs import EPOCHS_MAX, Run
+
+SCHEMA = 1
+State = dict[str, np.ndarray]  # all that the next update of a run depends on
+PROVENANCE = {"steps": int, "seconds": int | float, "device": str, "torch": str, "finished": str,
+              "stop_reason": str | None, "steps_per_second": int | float | None}  # fmt: skip
+STOPS = (None, "stopped", "epochs", "plateau", "diverged")
+NEAR = 0.25  # a frame stands for a named moment if it is no further from it than this share of its step
+
+Rule = Literal["before", "nearest", "near", "exact"]
+
+
+class Moment(NamedTuple):
+    """A frame and the step that it is of."""
+
+    step: int
+    frame: Frame
+
+
+LAYER = {"coherence", "abs_sin_D_K"}  # by frequency: in a small record only where spectra are kept too
+
+
+# Of every pair: few frames of a small record can afford them.
+PICTURES = {"logits0", "probability", "answers"}
+
+
+def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
+    """Rows that draw these curves well: about `count` buckets, half of them even and half geometric
+    in the row, the extremes of each curve in each bucket, and both ends.  A curve may be NaN wherever it
+    was not measured.  Sorted row numbers."""
+    length = len(columns[0]) if columns else 0
+    if length <= count:
+        return np.arange(length)
+    even, early = np.linspace(0, length, count // 2), np.geomspace(1, length, count // 2)
+    edges = np.unique(np.concatenate([even, early]).astype(int))
+    rows = {0, length - 1}
+    for column in columns:
+        known = np.isfinite(column)
+        low, high = np.where(known, column, np.inf), np.where(known, column, -np.inf)
+        for start, stop in pairwise(edges):
+            if known[start:stop].any():
+                rows |= {start + int(low[start:stop].argmin()), start + int(high[start:stop].argmax())}
+    return np.array(sorted(rows))
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run and what was seen of it.
+
+    `steps` [T] are the steps of the history rows; `history` maps each of `step.METRICS` to float32
+    [T], NaN where a group has no pairs.  `provenance` holds device, versions, seconds, steps and
+    stop_reason (None while it can go on).  `state` lets it go on.
+    """
+
+    run: Run
+    steps: np.ndarray
+    history: Mapping[str, np.ndarray]
+    frames: tuple[Frame, ...]
+    frame_steps: tuple[int, ...]
+    provenance: dict
+    state: State | None = field(default=None, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        return self.provenance.get("stop_reason") not in (None, "stopped")
+
+    @property
+    def step(self) -> int:
+        """Updates made."""
+        return self.provenance["steps"]
+
+    def at(self, step: int | None = None, holding: str | None = None, rule: Rule = "before") -> Moment | None:
+        """The frame that stands for `step`, and the step it really is of, among those that hold the array `holding`.
+
+        `rule` says which one: the last at or "before" the step; the "nearest"; the nearest if it is "near", within
+        the share NEAR of the step; the one of "exact"ly this step.  Without a step: the last.  None if there is none.
+        """
+        there = [i for i, frame in enumerate(self.frames) if holding is None or holding in frame]
+        if step is not None and rule == "before":
+            there = [i for i in there if self.frame_steps[i] <= step]
+        if not there:
+            return None
+        goal = self.frame_steps[there[-1]] if step is None else step
+        i = min(there, key=lambda i: abs(self.frame_steps[i] - goal))
+        most = {"near": NEAR * goal, "exact": 0}.get(rule, np.inf)
+        return Moment(self.frame_steps[i], self.frames[i]) if abs(self.frame_steps[i] - goal) <= most else None
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps [S], values [S, ...]) of a frame array over the frames that hold it."""
+        there = [i for i, frame in enumerate(self.frames) if name in frame]
+        return np.array([self.frame_steps[i] for i in there], int), np.array([self.frames[i][name] for i in there])
+
+    def race(self, neuron: int) -> dict[str, np.ndarray] | None:
+        """All K frequencies of one neuron over training: step_S, alpha_SK, beta_SK, D_SK; or None
+        if neither its spectrum nor its weights are held."""
+        spectrum = self.at(holding="theta_hat")
+        if spectrum is not None and neuron < len(spectrum.frame["theta_hat"]):
+            step_S, theta_hat = self.series("theta_hat")
+            theta_hat, xi_hat = theta_hat[:, neuron], self.series("xi_hat")[1][:, neuron]
+        else:
+            step_S, theta = self.series("theta")
+            if not len(step_S) or neuron >= theta.shape[1]:
+                return None
+            theta_hat, xi_hat = fourier.dft(theta[:, neuron]), fourier.dft(self.series("xi")[1][:, neuron])
+        (alpha, phi), (beta, psi) = fourier.cosines(theta_hat), fourier.cosines(xi_hat)
+        return {"step_S": step_S, "alpha_SK": alpha, "beta_SK": beta, "D_SK": fourier.wrap(2 * phi - psi)}
+
+    @cached_property
+    def summary(self) -> dict:
+        """The final numbers of the run by name; None where one does not apply."""
+        last = {name: self._latest(column) for name, column in self.history.items()}
+        frame = self.frames[-1] if self.frames else {}
+        scalar = {name: _number(frame.get(name)) for name in ("ipr_in", "ipr_out", "mean_abs_sin_D", "mean_cos_D")}
+        stage1_end, stage2_end = measures.stages(self)
+        both = None not in (scalar["ipr_in"], scalar["ipr_out"])
+        seconds = self.provenance.get("seconds")
+        return {
+            "run_id": self.run.id, "p": self.run.p, "preset": self.run.preset, "d_mlp": self.run.d_mlp,
+            "seed": self.run.seed, "device": self.provenance.get("device"), "precision": self.run.precision,
+            "steps": self.step, "stop_reason": self.provenance.get("stop_reason"), "seconds": seconds,
+            "steps_per_second": self.provenance.get("steps_per_second"),
+            "train_loss": last["train_loss"], "test_loss": last["test_loss"],
+            "train_accuracy": last["train_accuracy"], "test_accuracy": last["test_accuracy"],
+            "held_out_accuracy": last["held_out_accuracy"],
+            "mirrored_accuracy": self._mirrored_accuracy(last),
+            "ipr_in": scalar["ipr_in"], "ipr_out": scalar["ipr_out"],
+            "ipr": (scalar["ipr_in"] + scalar["ipr_out"]) / 2 if both else None,
+            "mean_abs_sin_D": scalar["mean_abs_sin_D"], "mean_cos_D": scalar["mean_cos_D"],
+            "frequency_counts": [int(n) for n in frame["counts_K"]] if "counts_K" in frame else None,
+            "stage1_end": stage1_end, "stage2_end": stage2_end, "param_norm": last["norm"],
+        }  # fmt: skip
+
+    def _latest(self, column: np.ndarray) -> float | None:
+        """The last number that was measured, or None; a lost loss is where every column ends."""
+        measured = np.flatnonzero(~np.isnan(column) | ~np.isfinite(self.history["train_loss"]))
+        return _number(column[measured[-1]]) if len(measured) else None
+
+    def _mirrored_accuracy(self, last: dict) -> float | None:
+        if self.run.model == "mlp":
+            return last["rare_accuracy"]  # a mirrored pair is a rare pair read backwards
+        if self.run.model != "transformer" or last["test_accuracy"] is None:
+            return None
+        counts = np.bincount(data.kinds(self.run).ravel(), minlength=4)
+        mirrored, held_out = int(counts[data.MIRRORED]), int(counts[data.HELD_OUT])
+        right = round(last["test_accuracy"] * (mirrored + held_out))
+        right -= round((last["held_out_accuracy"] or 0) * held_out)
+        return right / mirrored if mirrored else None
+
+    def compact(self, detail: "Detail") -> "Record":
+        """A small record that still draws every curve.  Frames are chosen evenly and geometrically; of
+        the history stay the rows that `thin_rows` picks, every first step at a whole percent of accuracy, so
+        that a stage ends where it did, and the last times that every answer was right or ceased to be."""
+        columns = [column for column in self.history.values() if np.isfinite(column).any()]
+        keep = set(thin_rows(columns[:4], detail.rows).tolist())
+        for name, column in self.history.items():
+            if name.endswith("accuracy") and len(column):
+                best = np.floor(np.maximum.accumulate(np.nan_to_num(column)) * 100)
+                keep |= set(np.flatnonzero(np.diff(best, prepend=-1)).tolist())
+                looked = np.flatnonzero(np.isfinite(column))
+                turned = looked[np.diff(column[looked] == 1, prepend=False)]
+                keep |= set(turned[-detail.rows :].tolist())
+        keep = np.array(sorted(keep), int)
+        count = len(self.frames)
+        turns = self._turning_frames()
+        shown, spectra = (_spread(count, n) | turns for n in (detail.frames, detail.spectra))
+        # Pictures are most of a large record: the small forms cannot afford one at every turn.
+        pictures = _spread(count, detail.pictures) | (turns if detail.pictures >= 5 else set())
+        frames = []
+        for i in sorted(shown | spectra | pictures):
+            frame = dict(self.frames[i])
+            if i < count - 1 or not detail.weights:
+                frame = {name: value for name, value in frame.items() if not is_weight(name)}
+            for name in {"frequency", "alpha", "phi", "beta", "psi"} & frame.keys():
+                frame[name] = frame[name][: detail.neurons]
+            for name in ("theta_hat", "xi_hat"):
+                spectrum = frame.pop(name, None)
+                if i in spectra and spectrum is not None:
+                    frame[name] = coarse(spectrum[: detail.spectrum_neurons])
+            if i not in spectra:
+                frame = {name: value for name, value in frame.items() if name not in LAYER}
+            for name in PICTURES & frame.keys():
+                picture = frame.pop(name)
+                if i in pictures:
+                    frame[name] = coarse(picture) if picture.dtype.kind == "f" else picture
+            frames.append(frame)
+        return replace(
+            self, steps=self.steps[keep], history={name: column[keep] for name, column in self.history.items()},
+            frames=tuple(frames), frame_steps=tuple(self.frame_steps[i] for i in sorted(shown | spectra | pictures)),
+            state=None,
+        )  # fmt: skip
+
+    def _turning_frames(self) -> set[int]:
+        """Places of the frames that the story of a run turns on: the first, half-way through
+        memorisation, the ends of both stages and the last."""
+        ends = [end for end in measures.stages(self) if end is not None]
+        steps = [0, *(end // 2 for end in ends[:1]), *ends]
+        near = {int(np.abs(np.array(self.frame_steps) - step).argmin()) for step in steps} if self.frames else set()
+        return near | ({len(self.frames) - 1} if self.frames else set())
+
+    def without_state(self) -> "Record":
+        return replace(self, state=None)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as named plain arrays; the inverse of `from_arrays`."""
+        arrays = {"steps": self.steps.astype(np.int32), "frame_steps": np.array(self.frame_steps, np.int32)}
+        arrays |= {f"history/{name}": column for name, column in self.history.items()}
+        for name in sorted({name for frame in self.frames for name in frame}):
+            held = [i for i, frame in enumerate(self.frames) if name in frame]
+            arrays[f"frames/{name}"] = np.stack([pack(name, self.frames[i][name]) for i in held])
+            if len(held) < len(self.frames):
+                arrays[f"held/{name}"] = np.array(held, np.int32)
+        arrays |= {f"state/{name}": value for name, value in (self.state or {}).items()}
+        card = {"schema": SCHEMA, "run": json.loads(self.run.to_json()), "provenance": self.provenance,
+                "summary": self.summary}  # fmt: skip
+        arrays["card"] = np.frombuffer(json.dumps(card).encode(), np.uint8)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Record":
+        """Raises ValueError if the arrays are not those of a Record of this schema."""
+        try:
+            card = read_card(arrays["card"])
+            columns: list[Frame] = [{} for _ in arrays["frame_steps"]]
+            for key in arrays:
+                if key.startswith("frames/"):
+                    name = key.removeprefix("frames/")
+                    held = arrays[f"held/{name}"] if f"held/{name}" in arrays else range(len(columns))
+                    for i, value in zip(held, unpack(name, arrays[key]), strict=True):
+                        columns[i][name] = value
+            pick = lambda folder: {k.removeprefix(folder): arrays[k] for k in arrays if k.startswith(folder)}  # noqa: E731
+            return cls(
+                run=card["run"], steps=arrays["steps"].astype(np.int64), history=pick("history/"),
+                frames=tuple(columns), frame_steps=tuple(int(s) for s in arrays["frame_steps"]),
+                provenance=card["provenance"], state=pick("state/") or None,
+            )  # fmt: skip
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"not a record: {error!r}") from None
+
+
+def read_card(array: np.ndarray) -> dict:
+    """The front page of a stored record: run, provenance and summary, without the arrays.
+
+    Raises ValueError with a sentence if it is none, or of another schema.
+    """
+    try:
+        card = json.loads(bytes(array))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a record: its card is no JSON ({str(error)[:80]})") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"not a record: its card is a {type(card).__name__}")
+    if card.get("schema") != SCHEMA:
+        raise ValueError(f"this record has schema {str(card.get('schema'))[:40]}, this program reads {SCHEMA}")
+    seen = card.get("provenance")
+    told = isinstance(seen, dict) and all(isinstance(seen.get(name), kind) for name, kind in PROVENANCE.items())
+    if not told or seen["stop_reason"] not in STOPS or not 0 <= seen["steps"] <= EPOCHS_MAX:
+        raise ValueError("not a record: its card does not say where it comes from")
+    if not isinstance(card.get("run"), dict) or not isinstance(card.get("summary"), dict):
+        raise ValueError("not a record: its card lacks its run or its summary")
+    card["run"] = Run.from_json(json.dumps(card["run"]))
+    return card
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of a record is kept: frames, of those with spectra and with pictures, history rows,
+    neurons in the tables and in the spectra, and the last weights or not."""
+
+    frames: int
+    spectra: int
+    pictures: int
+    rows: int
+    neurons: int
+    spectrum_neurons: int
+    weights: bool
+
+
+# From a record that every page can work on to one that shows the outcome and its curves.
+DETAILS = (
+    Detail(40, 40, 40, 600, 2048, 64, True),
+    Detail(40, 40, 20, 600, 512, 32, True),
+    Detail(32, 20, 12, 500, 512, 24, True),
+    Detail(20, 12, 6, 400, 512, 20, True),
+    Detail(32, 16, 8, 400, 512, 20, False),
+    Detail(28, 10, 5, 400, 256, 20, False),
+    Detail(24, 7, 3, 300, 256, 20, False),
+    Detail(20, 5, 2, 250, 192, 20, False),
+    Detail(16, 3, 1, 200, 128, 20, False),
+    Detail(12, 2, 1, 150, 64, 12, False),
+)
+
+
+def _spread(count: int, n: int) -> set[int]:
+    """About n of `count` places, half of them even and half geometric; the last one always."""
+    even, early = np.linspace(0, count - 1, -(-n // 2)), np.geomspace(1, max(count, 1), n // 2 + 1)[:-1] - 1
+    places = np.concatenate([even, early]) if n > 1 else np.array([])
+    return {*places.round().astype(int).tolist(), count - 1} if count else set()
+
+
+def coarse(value: np.ndarray, bits: int = 5) -> np.ndarray:
+    """Reals rounded to `bits` binary digits after the first: within 2 %, and well compressible."""
+    mantissa, exponent = np.frexp(value)
+    return np.ldexp(np.round(mantissa * 2 ** (bits + 1)) / 2 ** (bits + 1), exponent).astype(np.float32)
+
+
+def _number(value) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
