@@ -456,12 +456,6 @@ def test_records_are_for_their_owner_alone(tmp_path, record):
     assert modes == {"runs": 0o700, "locks": 0o700}
 
 
-def test_a_cache_that_was_open_is_closed_to_others(tmp_path):
-    tmp_path.chmod(0o755)
-    Store(tmp_path, None).close()
-    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
-
-
 def test_the_environment_is_read_for_a_few_names_only():
     read = set()
     for file in SOURCES:

@@ -192,11 +192,13 @@ def test_a_version_changes_within_a_second(store, record):
     assert store.version(record.run.id) != before
 
 
-def test_the_folder_is_its_owners_alone(store, tmp_path):
+def test_a_folder_that_is_made_is_its_owners_alone_and_one_that_is_given_stays_as_it_is(store, tmp_path):
     assert store.folder.stat().st_mode & 0o777 == 0o700
-    (tmp_path / "open").mkdir(mode=0o755)
-    Store(tmp_path / "open", None).close()
-    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o700
+    given = tmp_path / "of-a-group"
+    given.mkdir()
+    given.chmod(0o2775)
+    Store(given, None).close()
+    assert given.stat().st_mode & 0o7777 == 0o2775  # it was somebody's choice
 
 
 # -- bytes only ---------------------------------------------------------------------------------
@@ -455,21 +457,21 @@ def test_rebuilding_a_whole_index_finds_nothing_new(store, record, brief):
 
 def test_rebuilding_prefers_what_the_index_knows_to_a_leftover(store, record):
     store.put(record.without_state())
-    leftover = store.folder / "00" / "leftover.val"
-    leftover.parent.mkdir(exist_ok=True)
+    leftover = store.folder / "00" / "00" / f"{0:028x}.val"
+    leftover.parent.mkdir(parents=True)
     leftover.write_bytes(to_bytes(record))
     assert store.rebuild() == 0
     assert store.get(record.run.id).state is None
     assert len(files_of(store)) == 1
 
 
-@pytest.mark.parametrize("names", ["ab", "ba"])
+@pytest.mark.parametrize("names", [("aa", "bb"), ("bb", "aa")])
 @pytest.mark.parametrize("worse", ["fewer steps", "earlier"])
 def test_of_two_leftovers_the_longer_training_is_kept_then_the_later(store, record, names, worse):
     changes = {"fewer steps": {"steps": 20, "stop_reason": None}, "earlier": {"finished": "2000-01-01T00:00:00Z"}}
     for name, about in zip(names, (changes[worse], {}), strict=True):  # in either order of their names
-        leftover = store.folder / name / "leftover.val"
-        leftover.parent.mkdir()
+        leftover = store.folder / f"{name}/00/{0:028x}.val"
+        leftover.parent.mkdir(parents=True)
         leftover.write_bytes(to_bytes(replace(record, provenance=record.provenance | about)))
     assert store.rebuild() == 1
     assert store.get(record.run.id).provenance == record.provenance

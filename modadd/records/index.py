@@ -6,6 +6,7 @@ leaves a file without a row, which `Store.rebuild` finds, and never a row whose 
 
 import contextlib
 import functools
+import glob
 import os
 import re
 import shutil
@@ -32,6 +33,12 @@ class Unkept(OSError):
     record = None
 
 
+class Lying(bytes):
+    """Bytes that lie on the disk already, in this file of the cache."""
+
+    file = ""
+
+
 class BytesOnly(diskcache.Disk):
     """diskcache without its pickles: keys are strings, values are bytes, anything else is refused.
 
@@ -51,6 +58,8 @@ class BytesOnly(diskcache.Disk):
         return key
 
     def store(self, value, read, key=diskcache.UNKNOWN):
+        if type(value) is Lying:
+            return len(value), diskcache.core.MODE_BINARY, value.file, None
         if type(value) is not bytes:
             raise TypeError(f"values are bytes, got {type(value).__name__}")
         return super().store(value, read, key=key)
@@ -77,6 +86,8 @@ class BytesOnly(diskcache.Disk):
             if self.beyond is None or filename is None:
                 raise
             return (self.beyond / filename).open("rb")
+        except OSError as error:  # diskcache would say that there is no such row, and it would be trained again
+            raise Damaged(f"its file cannot be opened now ({why(error)})") from None
 
     def remove(self, file_path):
         if FILE.fullmatch(file_path):
@@ -119,35 +130,46 @@ class Index:
 
     def writing(self) -> filelock.FileLock:
         """Held by who writes a file and its row: what others see between the two is not a leftover."""
-        self.locks().mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.locks().mkdir(exist_ok=True, mode=self.home.stat().st_mode & 0o777)
         return self._writing
 
     def locks(self) -> Path:
         return self.home / "locks"
 
     def files(self) -> set[Path]:
-        """Every file of a record, whether the index knows it or not."""
-        # Unlike Path.rglob, os.walk bears a folder that another process removes meanwhile.
+        """Every file that a cache of this folder wrote, by its name, whether the index knows it or not."""
         return {
-            Path(folder, name)
+            home / name
             for home in {self.home, self.folder}
-            for folder, _, names in os.walk(home)
-            for name in names
-            if name.endswith(".val")
+            for name in glob.iglob("??/??/*.val", root_dir=home)
+            if FILE.fullmatch(name)
         }
 
+    def named(self) -> dict[str, Path]:
+        """The file that each row names, there or not."""
+        rows = self._cache._sql("SELECT key, filename FROM Cache WHERE typeof(filename) = 'text'").fetchall()
+        homes = dict.fromkeys((self.home, self.folder))
+        places = {
+            key: [home / name for home in homes] for key, name in rows if isinstance(key, str) and FILE.fullmatch(name)
+        }
+        return {key: next(filter(Path.exists, files), files[0]) for key, files in places.items()}
+
     def strays(self) -> set[Path]:
-        """Files of records that no row names."""
-        rows = self._cache._sql("SELECT filename FROM Cache WHERE typeof(filename) = 'text'").fetchall()
-        return self.files() - {home / name for (name,) in rows for home in (self.home, self.folder)}
+        """Files that no row names."""
+        return self.files() - set(self.named().values())
+
+    def part(self, file: Path) -> Path:
+        """Take a file from the row that names it; where it lies now."""
+        _, place = self._cache.disk.filename()
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        return file.rename(place)
 
     def close(self):
         self._cache.close()
 
     def _begin(self):
         try:
-            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.home.chmod(0o700)
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)  # a folder that is given stays as it is
             # One a folder: the lock of a folder that is gone excludes nobody.
             self._writing = filelock.FileLock(self.locks() / "index.lock", timeout=BUSY_SECONDS, poll_interval=0.01)
             self._cache = self._open()
@@ -204,7 +226,7 @@ class Index:
         self._removed = weakref.finalize(self, shutil.rmtree, self.home, ignore_errors=True)
         with contextlib.suppress(OSError):
             for file in self.folder.glob("cache.db*"):
-                shutil.copy(file, self.home)
+                shutil.copyfile(file, self.home / file.name)  # not its mode, which may forbid to write
         self._begin()
         self._cache.disk.beyond = self.folder
 

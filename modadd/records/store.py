@@ -7,12 +7,13 @@ followed by a zip of plain .npy arrays, which numpy opens with `allow_pickle=Fal
 import contextlib
 import hashlib
 import io
+import logging
 import os
 import re
 import sqlite3
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 
 from ..runs import EPOCHS_MAX, Run, twin
 from .bin import Bin, run_of
-from .index import Damaged, Index, Unkept, mended, why
+from .index import Damaged, Index, Lying, Unkept, mended, why
 from .record import DETAILS, Record, read_card
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,7 @@ RUNS = ROOT / "cache" / "runs"
 MAGIC = b"modadd1\n"
 EXPANDED = 4 << 30  # bytes of all arrays of a record; the widest network with its state takes a third of it
 ATLAS_BYTES = 400_000  # of a record in the atlas at p = 23; see `atlas_limit`
+log = logging.getLogger(__name__)
 ID = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}", re.ASCII)
 
 
@@ -77,7 +79,7 @@ def from_bytes(blob: bytes, most: int = EXPANDED) -> Record:
         if hollow := [name for name, array in arrays.items() if not array.nbytes and max(array.shape) > EPOCHS_MAX]:
             raise Damaged(f"its array {hollow[0][:40]!r} is hollow")
         return Record.from_arrays(arrays)
-    except ValueError:
+    except (ValueError, MemoryError):
         raise
     except Exception as error:  # a foreign archive makes zipfile and numpy raise nearly anything
         raise Damaged(f"it is no archive of arrays ({type(error).__name__})") from None
@@ -122,30 +124,65 @@ class Store:
         return cache
 
     def rebuild(self) -> int:
-        """Put every run that the index lacks, or of which it names a shorter training, back into it from its
-        longest, then latest intact file; returns how many runs.  What is no record is set aside."""
+        """Enter every run that the index lacks, or of which it names a shorter or a damaged record, from its longest,
+        then latest intact file; returns how many runs.
+
+        Only files that a cache of this folder wrote are touched: one whose checksum is wrong is set aside, one that an
+        intact record of the index has overtaken is removed.  What cannot be read now, or is of another version of the
+        program, stays.  What was done is logged.
+        """
+        entered, aside, left = 0, 0, 0
         with self._index.writing():
-            files = {file for run_id in self._keys() if (file := self._file(run_id))}
-            best = {run_id: (_rank(card["provenance"]), None) for run_id, card in self.cards_of_cache().items()}
-            spare = []
-            for file in sorted(self._index.files() - files):
+            named, spare = self._index.named(), defaultdict(list)
+            for file in sorted(self._index.strays()):
                 try:
-                    record = from_bytes(file.read_bytes())
-                except (ValueError, OSError):
-                    with contextlib.suppress(OSError):
-                        file.rename(file.with_suffix(".damaged"))
-                    continue
-                spare.append(file)
-                rank = _rank(record.provenance)
-                if rank > best.get(record.run.id, ((-1,),))[0]:
-                    best[record.run.id] = rank, file
-            found = [file for _, file in best.values() if file]
-            for file in found:
-                self.put(from_bytes(file.read_bytes()))
-            for file in spare:
-                with contextlib.suppress(OSError):
-                    file.unlink(missing_ok=True)
-        return len(found)
+                    blob = file.read_bytes()
+                    record = from_bytes(blob) if blob.startswith(MAGIC) else None
+                except (ValueError, OSError, MemoryError):
+                    record = None
+                if record is not None:
+                    spare[record.run.id].append((_rank(record.provenance), file, blob, record))
+                elif self._index.fault is None and _damaged(file):
+                    file.rename(file.with_suffix(".damaged"))
+                    aside += 1
+                else:
+                    left += 1
+            for run_id, copies in spare.items():
+                rank, file, blob, record = max(copies, key=lambda copy: copy[:2])
+                try:
+                    if rank > self._standing(named.get(run_id)):
+                        self._enter(record, blob, file)
+                        copies.remove((rank, file, blob, record))
+                        entered += 1
+                    for _, old, _, _ in copies if self._index.fault is None else ():
+                        old.unlink(missing_ok=True)
+                except (OSError, sqlite3.OperationalError, diskcache.Timeout, MemoryError):
+                    left += len(copies)  # no room for a row, or what the index names cannot be read now
+        if entered or aside or left:
+            log.warning("%s: runs entered into the index: %d; damaged files set aside: %d; files left as they are: %d",
+                        self.folder, entered, aside, left)  # fmt: skip
+        return entered
+
+    def _enter(self, record: Record, blob: bytes, file: Path):
+        """Name a file that is there in the index."""
+        home = self._index.home if file.is_relative_to(self._index.home) else self.folder
+        value = Lying(blob)
+        value.file = file.relative_to(home).as_posix()
+        self._index.cache().set(record.run.id, value, tag=bytes(record.to_arrays()["card"]).decode(), retry=False)
+
+    @staticmethod
+    def _standing(file: Path | None) -> tuple:
+        """The rank of a record that the index names; of one that is lost or damaged, below all others.  Raises OSError
+        or MemoryError where it cannot be read now."""
+        if file is None:
+            return (-1,)
+        try:
+            with np.load(io.BytesIO(unsealed(file.read_bytes())), allow_pickle=False) as arrays:
+                return _rank(read_card(arrays["card"])["provenance"])
+        except (FileNotFoundError, Damaged):
+            return (-1,)
+        except ValueError:  # of another version of the program
+            raise OSError("it is of another version") from None
 
     @mended
     def _keys(self) -> list[str]:
@@ -166,6 +203,15 @@ class Store:
             file.close()
             raise Damaged(f"the stored run {run_id} has no card; delete it or train it again")
         return file, card
+
+    def _sort(self):
+        """Put files right that were exchanged, so that each row names the run that it says."""
+        with self._index.writing():
+            for run_id, file in self._index.named().items():
+                with contextlib.suppress(ValueError, OSError):
+                    if self._index.fault is None and from_bytes(file.read_bytes()).run.id != run_id:
+                        self._index.part(file)
+            self.rebuild()
 
     def _file(self, run_id: str) -> Path | None:
         with contextlib.suppress(Damaged):
@@ -200,14 +246,22 @@ class Store:
 
     def mine(self, run_id: str) -> Record | None:
         """The user's own record of this id, or None.  Raises Damaged if it is there but broken."""
-        file, _ = self._look(run_id)
-        if file is None:
-            return None
-        try:
-            with file:
-                return from_bytes(file.read())
-        except ValueError as error:
-            raise Damaged(f"the stored run {run_id} cannot be read: {error}; delete it or train it again") from None
+        for sorted_out in (False, True):
+            file, _ = self._look(run_id)
+            if file is None:
+                return None
+            try:
+                with file:
+                    record = from_bytes(file.read())
+            except (ValueError, OSError) as error:
+                said = error if isinstance(error, ValueError) else f"its file cannot be read now ({why(error)})"
+                raise Damaged(f"the stored run {run_id} cannot be read: {said}; delete it or train it again") from None
+            if record.run.id == run_id:
+                return record
+            if not sorted_out:
+                self._sort()
+        raise Damaged(f"the stored run {run_id} cannot be read: its file holds {record.run.id}; delete it or train it "
+                      "again")  # fmt: skip
 
     def intact(self, run_id: str) -> bool:
         """Is the user's own record of this id there, and its checksum right?"""
@@ -380,6 +434,18 @@ class Store:
 
     def close(self):
         self._index.close()
+
+
+def _damaged(file: Path) -> bool:
+    """Is this proven to be a record of which bytes have changed or are missing?"""
+    try:
+        blob = file.read_bytes()
+        unsealed(blob)
+    except Damaged:
+        return blob.startswith(MAGIC)
+    except (OSError, MemoryError):
+        pass
+    return False
 
 
 def _rank(provenance: dict) -> tuple:
