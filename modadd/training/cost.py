@@ -4,6 +4,7 @@ A step is matrix products at the machine's own speed, work on every hidden activ
 
     seconds per step = flop / matmul + activations * each + fixed
 
+The compiled step of a CPU has the work on activations inside its products, whose speed is then that of the whole step.
 Nothing here is typed in: the speed of a matrix product is measured, and so are steps and frames of a small and
 of a middling network, once per process.
 """
@@ -24,6 +25,7 @@ from ..frames.schema import SPECTRUM_NEURONS, TABLE_NEURONS, frame_steps, weight
 from ..runs import Run, examples, step_flop
 
 TINY_P, MIDDLING_P = 3, {"cpu": 31, "cuda": 61}
+EMBEDDING = 8  # width of the embedding of a network that is measured with one
 FIXED_FLOP = 10**7  # what the fixed cost of a step on a CPU is worth, roughly
 BUDGET_SECONDS = 0.1  # for each measurement
 SMALL_FLOP = 10**8  # of a step, p = 31 and below
@@ -41,9 +43,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Speed:
-    """Of a device, of a CPU with one thread: flop per second of a matrix product, seconds for each hidden activation
-    of a step, fixed seconds of a step, fixed seconds of a frame and for each weight in it, seconds to start a
-    run, bytes per second of keeping a record."""
+    """Of a device, of a CPU with one thread: flop per second of the matrix products of a step, seconds for each
+    hidden activation of a step, fixed seconds of a step, fixed seconds of a frame and for each weight in it, seconds to
+    start a run, bytes per second of keeping a record."""
 
     matmul: float
     activation: float
@@ -101,7 +103,7 @@ def estimate(run: Run, device: str = "auto", threads: int | None = None) -> Cost
     from ..networks.device import pick_device
 
     where = str(pick_device(device))
-    speed = measured(where, run.precision, run.model, run.activation)
+    speed = measured(where, run.precision, run.model, run.activation, bool(run.d_model))
     if where == "cpu":
         threads = threads or usual_threads(run)
         speed = replace(speed, matmul=speed.matmul * threads, activation=speed.activation / threads)
@@ -163,28 +165,38 @@ def free_memory(device: str = "cpu") -> int:
 
 
 @lru_cache(maxsize=16)
-def measured(device: str, precision: str = "fp32", model: str = "mlp", activation: str = "relu") -> Speed:
+def measured(
+    device: str, precision: str = "fp32", model: str = "mlp", activation: str = "relu", embedded: bool = False
+) -> Speed:
     """The speed of a device; takes about a second, once per process."""
     # The number of threads belongs to the thread that sets it: a run in training keeps its own.
     with ThreadPoolExecutor(1) as apart:
-        return apart.submit(_measure, device, precision, model, activation).result()
+        return apart.submit(_measure, device, precision, model, activation, embedded).result()
 
 
-def _measure(device: str, precision: str, model: str, activation: str) -> Speed:
+def _measure(device: str, precision: str, model: str, activation: str, embedded: bool) -> Speed:
     import torch
 
+<<<<<<< HEAD:modadd/training/cost.py
     from ..runs import TRANSFORMERS, preset
+=======
+    from . import compiled
+    from .runs import TRANSFORMERS, preset
+>>>>>>> 82ca120 (Costs are measured by the thread's own clock and know the compiled step; the fidelity table takes it too):modadd/cost.py
 
     before = torch.get_num_threads()  # of threads yet to come
     torch.set_num_threads(1)
     speed = matmul_speed(device, precision)
     base = "standard" if model == "mlp" else next(n for n, s in TRANSFORMERS.items() if s["model"] == model)
     kind = device.partition(":")[0]
-    tiny, middling = (
-        preset(base, p, precision=precision, activation=activation, epochs=100_000) for p in (TINY_P, MIDDLING_P[kind])
-    )
+    changes = {"precision": precision, "activation": activation, "epochs": 100_000}
+    if model == "mlp" and embedded:
+        changes["d_model"] = EMBEDDING
+    tiny, middling = (preset(base, p, **changes) for p in (TINY_P, MIDDLING_P[kind]))
     start, step, frame = _watch(tiny, device)
     _, a_step, a_frame = _watch(middling, device)
+    if kind == "cpu" and compiled.covers(middling):
+        speed = step_flop(middling) / max(a_step - step, 1e-9)
     left = a_step - step - step_flop(middling) / speed
     torch.set_num_threads(before)
     if kind == "cuda":
@@ -218,13 +230,20 @@ def _watch(run: Run, device: str) -> tuple[float, float, float]:
     from .engine import engine
 
     engine([run], torch.device(device))  # compiles what is compiled once
-    clock = time.perf_counter()
+    clock = _clock(device)
+    began = clock()
     net = engine([run], torch.device(device))
-    start = time.perf_counter() - clock
-    many = 32 if device.startswith("cuda") else 1
+    start = clock() - began
+    # Many of what is fast together, for a call takes its time too.
+    many = 32 if device.startswith("cuda") else 1 if net.program == "torch" else 8
     step = _best(lambda: net.advance(many), device) / many
     net.record_here()
     return start, step, _best(lambda: net.frame(0, with_weights=True), device)
+
+
+def _clock(device: str) -> Callable[[], float]:
+    """Seconds; on a CPU those of this thread, which is not charged for what others do with the machine."""
+    return time.perf_counter if device.startswith("cuda") else time.thread_time
 
 
 def _best(work: Callable, device: str = "cpu") -> float:
@@ -232,11 +251,12 @@ def _best(work: Callable, device: str = "cpu") -> float:
     import torch
 
     wait = (lambda: torch.cuda.synchronize(device)) if device.startswith("cuda") else lambda: None
-    times, began = [], time.perf_counter()
-    while len(times) < 4 or time.perf_counter() - began < BUDGET_SECONDS:
+    clock = _clock(device)
+    times, began = [], clock()
+    while len(times) < 4 or clock() - began < BUDGET_SECONDS:
         wait()
-        clock = time.perf_counter()
+        before = clock()
         work()
         wait()
-        times.append(time.perf_counter() - clock)
+        times.append(clock() - before)
     return min(times[1:])
