@@ -28,7 +28,7 @@ from modadd.networks.mlp.model import initial_weights
 from modadd.networks.transformer.model import initial_weights as start
 from modadd.runs import WARMUP, Precision, Run, preset, step_flop
 from modadd.training.cost import free_memory, usual_threads
-from modadd.training.engine import engine
+from modadd.training.engine import Engine, engine
 
 
 @dataclass(kw_only=True)
@@ -43,6 +43,8 @@ class Flags:
     """Settings of the run: a preset of the MLP, or transformer."""
     seconds: float = 10.0
     """Time to spend on each modulus, about."""
+    cpu_time: bool = False
+    """On a CPU that others use too: processor time instead of the clock on the wall, and one thread for each."""
     json: bool = False
     """Print one JSON object on stdout."""
     markdown: bool = False
@@ -163,97 +165,111 @@ def machine(device: torch.device) -> str:
     return f"{model}, {torch.get_num_threads()} threads"
 
 
-def measure(run: Run, device: torch.device, seconds: float) -> dict:
-    """The numbers of one modulus."""
+def rivals(run: Run, device: torch.device) -> tuple[dict, str | None]:
+    """What takes turns, by name, and why the plain trainer is not among them."""
+    subjects = {"ours": engine([run], device), "matmul": Matmul(device)}
+    if subjects["ours"].program.startswith("compiled"):
+        subjects["torch"] = Engine([run], device, [None])
+    plain = PlainTransformer if run.model == "transformer" else Plain
+    need, free = plain.memory(run), free_memory(str(device))
+    if need > 0.8 * free:
+        return subjects, f"the plain trainer needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
+    return subjects | {"plain": plain(run, device)}, None
+
+
+def take_turns(subjects: dict, run: Run, device: torch.device, seconds: float, now) -> dict[str, list[float]]:
+    """Seconds of a step of each, by the clock `now`, turn by turn."""
+    everything = torch.get_num_threads()
+    usual = min(everything, usual_threads(run))
 
     def wait():
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    everything, usual = torch.get_num_threads(), usual_threads(run)
-
-    def timed(subject, n):
+    def timed(name, n):
         # Ours trains small runs on one thread, as the lab does; the plain trainer has all that torch takes.
-        torch.set_num_threads(usual if subject is subjects["ours"] else everything)
+        torch.set_num_threads(usual if name in ("ours", "torch") else everything)
         wait()
-        clock = time.perf_counter()
-        subject.advance(n)
+        began = now()
+        subjects[name].advance(n)
         wait()
-        return (time.perf_counter() - clock) / n
+        return (now() - began) / n
 
+    # A turn of each lasts at least a tenth of a second where the time allows, and there are at least three.
+    turn, turns = min(0.1, seconds / 12), {}
+    for name in subjects:
+        timed(name, 1)
+        few = max(1, min(50, int(turn / timed(name, 1))))
+        turns[name] = max(1, int(turn / timed(name, few)))  # a call of many steps is not so many calls
+    times, left = {name: [] for name in subjects}, run.epochs - 100
+    began = time.perf_counter()
+    while (len(times["ours"]) < 3 or time.perf_counter() - began < seconds) and left > 4 * turns["ours"]:
+        for name in subjects:
+            times[name].append(timed(name, turns[name]))
+        left -= turns["ours"]
+    torch.set_num_threads(everything)
+    return times
+
+
+def measure(run: Run, device: torch.device, seconds: float, now=time.perf_counter) -> dict:
+    """The numbers of one modulus."""
     tf32 = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = run.precision == "tf32"
     try:
-        subjects, skipped = {"ours": engine([run], device), "matmul": Matmul(device)}, None
-        plain = PlainTransformer if run.model == "transformer" else Plain
-        need, free = plain.memory(run), free_memory(str(device))
-        if need > 0.8 * free:
-            skipped = f"the plain trainer needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
-        else:
-            subjects["plain"] = plain(run, device)
-        # A turn of each lasts at least a tenth of a second where the time allows, and there are at least three.
-        turns, left = {}, run.epochs
-        for name, subject in subjects.items():
-            timed(subject, 1)
-            one = timed(subject, 1)
-            turns[name] = max(1, int(min(0.1, seconds / 12) / one))
-        left -= 2
-        times = {name: [] for name in subjects}
-        began = time.perf_counter()
-        while len(times["ours"]) < 3 or time.perf_counter() - began < seconds:
-            n = min(turns["ours"], left // 4)
-            if n < 1:
-                break
-            for name, subject in subjects.items():
-                times[name].append(timed(subject, n if name == "ours" else turns[name]))
-            left -= n
+        subjects, skipped = rivals(run, device)
+        times = take_turns(subjects, run, device, seconds, now)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        torch.set_num_threads(everything)
-
-    ours = statistics.median(times["ours"])
-    plain = statistics.median(times["plain"]) if "plain" in times else None
-    matmul = 2 * subjects["matmul"].n ** 3 / statistics.median(times["matmul"])
+    median = {name: statistics.median(column) for name, column in times.items()}
+    ours, plain, calls = median["ours"], median.get("plain"), median.get("torch")
+    matmul = 2 * subjects["matmul"].n ** 3 / median["matmul"]
     return {
         "p": run.p,
         "d_mlp": run.d_mlp,
+        "step": subjects["ours"].program,
         "plain_ms": plain and 1e3 * plain,
         "plain_skipped": skipped,
+        "torch_ms": calls and 1e3 * calls,
         "ours_ms": 1e3 * ours,
         "ratio": plain and plain / ours,
         "ratio_fastest": plain and min(times["plain"]) / min(times["ours"]),
+        "ratio_torch": plain and calls and plain / calls,
         "useful_gflops": step_flop(run) / ours / 1e9,
         "matmul_gflops": matmul / 1e9,
         "fraction_of_matmul": step_flop(run) / ours / matmul,
-        "threads": usual if device.type == "cpu" else None,
+        "threads": min(torch.get_num_threads(), usual_threads(run)) if device.type == "cpu" else None,
         "turns": len(times["ours"]),
     }
 
 
 COLUMNS = {
-    "p": "d", "plain_ms": ".3g", "ours_ms": ".3g", "ratio": ".1f", "ratio_fastest": ".1f",
-    "useful_gflops": ",.0f", "matmul_gflops": ",.0f", "fraction_of_matmul": ".2f",
+    "p": "d", "plain_ms": ".3g", "torch_ms": ".3g", "ours_ms": ".3g", "ratio": ".1f", "ratio_fastest": ".1f",
+    "ratio_torch": ".1f", "useful_gflops": ",.0f", "matmul_gflops": ",.0f", "fraction_of_matmul": ".2f", "step": "",
 }  # fmt: skip
 
 
 def cells(row: dict) -> list[str]:
-    return ["skipped" if row[name] is None else format(row[name], form) for name, form in COLUMNS.items()]
+    return ["–" if row[name] is None else format(row[name], form) for name, form in COLUMNS.items()]
 
 
 def main(args: Flags):
     device = pick_device(args.device)
     if args.precision == "tf32" and device.type != "cuda":
         raise ValueError("precision tf32 needs a CUDA device: choose fp32")
-    rows = []
-    if (load := os.getloadavg()[0]) > 0.5:
+    rows, now = [], time.process_time if args.cpu_time else time.perf_counter
+    if args.cpu_time and device.type != "cpu":
+        raise ValueError("--cpu-time is for a CPU: leave it out")
+    if args.cpu_time:
+        torch.set_num_threads(1)  # several would be charged for waiting for each other
+    if (load := os.getloadavg()[0]) > 0.5 and not args.cpu_time:
         cli.say([f"others use this machine (load {load:.1f}): the ratio of the fastest turns is the better guide"])
     # The engine keeps one row of history a step: allow for many more steps than a preset takes.
     for run in [preset(args.preset, p, precision=args.precision, epochs=1_000_000) for p in args.p]:
         with cli.stderr.status(f"p = {run.p}"):
-            rows.append(measure(run, device, args.seconds))
+            rows.append(measure(run, device, args.seconds, now))
         if rows[-1]["plain_skipped"]:
             cli.stderr.print(f"p = {run.p}: {rows[-1]['plain_skipped']}")
-    title = f"{machine(device)}, {args.precision}, {args.preset}"
+    title = f"{machine(device)}, {args.precision}, {args.preset}" + ", processor time" * args.cpu_time
     table = Table(*(name.replace("_", " ") for name in COLUMNS), title=title)
     for row in rows:
         table.add_row(*cells(row))

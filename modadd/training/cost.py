@@ -177,12 +177,8 @@ def measured(
 def _measure(device: str, precision: str, model: str, activation: str, embedded: bool) -> Speed:
     import torch
 
-<<<<<<< HEAD:modadd/training/cost.py
+    from ..networks.mlp import compiled
     from ..runs import TRANSFORMERS, preset
-=======
-    from . import compiled
-    from .runs import TRANSFORMERS, preset
->>>>>>> 82ca120 (Costs are measured by the thread's own clock and know the compiled step; the fidelity table takes it too):modadd/cost.py
 
     before = torch.get_num_threads()  # of threads yet to come
     torch.set_num_threads(1)
