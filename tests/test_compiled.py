@@ -199,7 +199,7 @@ def test_tiny_numbers_are_still_numbers_afterwards():
     script = """
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
-from modadd import compiled
+from modadd.networks.mlp import compiled
 from modadd.training.loop import train
 from modadd.runs import Run
 def tiny(): assert np.float32(1e-38) * np.float32(0.1) > 0
