@@ -190,7 +190,7 @@ def write_atlas(runs: list[Run], flags: Flags, shelf: store.Store) -> Iterator[s
             if record is not None and record.finished:
                 for name in names(run, flags):
                     records.pop(name, None)
-                records[record.run.id] = store.squeeze(record, store.atlas_limit(p))
+                records[record.run.id] = record.compact(atlas.measure(record))
         file = store.write_atlas(flags.atlas, p, [records[i] for i in sorted(records)])
         yield f"{file}: {cli.count(len(records), 'record')}, {file.stat().st_size / 1e6:.2f} MB"
     there.close()

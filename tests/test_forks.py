@@ -8,7 +8,6 @@ from conftest import SMALL, SMALL_SGD, assert_same_arrays, assert_same_training,
 
 from modadd.jobs.lab import carry_out
 from modadd.jobs.pool import carry_out_together
-from modadd.records.record import DETAILS
 from modadd.runs import Run
 from modadd.training.forks import begin, children, fork, left_at, origin, places
 
@@ -77,7 +76,7 @@ def test_a_fork_may_change_its_optimiser(store, record):
 
 
 def test_the_weights_of_a_frame_are_enough_to_fork(store, record):
-    small = record.compact(DETAILS[0])
+    small = record.compact()
     step = places(record)[len(places(record)) // 2]
     store.put(record.without_state())
     child = carry_out(fork(SMALL, step, weights_only=True), store, "cpu", GO_ON)
@@ -88,7 +87,7 @@ def test_the_weights_of_a_frame_are_enough_to_fork(store, record):
 
 
 def test_a_thinned_parent_leaves_gaps_where_it_knows_nothing(record):
-    small = replace(record.compact(DETAILS[-1]), frames=record.frames, frame_steps=record.frame_steps)
+    small = replace(record.compact(), frames=record.frames, frame_steps=record.frame_steps)
     small = replace(
         small, steps=small.steps[::2], history={name: column[::2] for name, column in small.history.items()}
     )
@@ -131,7 +130,9 @@ def test_a_parent_that_is_missing_is_named(store):
 
 
 def test_a_parent_without_weights_is_named(store, record):
-    small = record.compact(DETAILS[-1])
+    small = replace(
+        record.compact(), frames=record.compact().frames[:-1], frame_steps=record.compact().frame_steps[:-1]
+    )
     with pytest.raises(ValueError, match="holds no state of step 128"):
         begin(fork(SMALL, 128, weights_only=True), small)
 

@@ -9,8 +9,6 @@ from conftest import SMALL, finish
 from modadd import preset, ui
 from modadd.figures import many
 from modadd.many import seeds, survival
-from modadd.records.record import DETAILS
-from modadd.records.store import squeeze
 from modadd.training.forks import begin, fork
 from pages import charts, errors, press, said
 
@@ -47,7 +45,7 @@ def test_the_band_is_ordered_and_counts_its_runs(three):
 
 
 def test_a_thinned_run_counts_with_its_latest_row(three):
-    small = squeeze(three[0], 1)
+    small = three[0].compact()
     middle = seeds.band([small], "train_loss")
     assert np.isfinite(middle["median"]).all()
     assert middle["median"][-1] == three[0].history["train_loss"][-1]
@@ -148,7 +146,7 @@ def test_a_fork_is_made_and_drawn_beside_its_parent(app, record):
 
 
 def test_a_compact_parent_is_forked_from_its_weights(app, record):
-    small = record.compact(DETAILS[0])
+    small = record.compact()
     test = app("pages/Forks.py", run=parent_in(ui.lab().store, small))
     take = next(box for box in test.selectbox if box.label == "Take along")
     assert len(take.options) == 2

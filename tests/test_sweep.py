@@ -22,7 +22,7 @@ from modadd.data import METRICS
 from modadd.figures import sweep_report, sweep_tables, sweeps
 from modadd.many import survival, sweep, verdicts
 from modadd.many.sweep import Criterion, Grid
-from modadd.records.record import DETAILS, Record
+from modadd.records.record import Record
 from modadd.records.store import Store
 from modadd.runs import Run, preset
 
@@ -179,7 +179,7 @@ def test_held_out_pairs_and_absent_pairs_are_asked_for_by_name():
 
 def test_a_compact_record_groks_where_the_full_one_does():
     record = planted(preset("grokking", 23), 1234)
-    small = record.compact(DETAILS[-1])
+    small = record.compact()
     assert len(small.steps) < len(record.steps) / 10
     assert Criterion().grokked_at(small) == 1234
     one = sweep.outcome(record.run, small, Criterion())

@@ -13,7 +13,6 @@ from modadd.analysis import phases
 from modadd.figures import transformer as draw
 from modadd.figures.print import transformer
 from modadd.frames import one_layer
-from modadd.records.record import DETAILS
 from pages import charts, press
 
 PAGE = "pages/Transformer.py"
@@ -180,9 +179,8 @@ def test_a_record_is_drawn_as_far_as_it_goes(app, tiny, unwanted):
     assert not test.exception
 
 
-@pytest.mark.parametrize("detail", [DETAILS[0], DETAILS[-1]])
-def test_a_compact_record_is_drawn(app, tiny, detail):
-    ui.lab().store.put(tiny.compact(detail))
+def test_a_compact_record_is_drawn(app, tiny):
+    ui.lab().store.put(tiny.compact())
     test = app(run=TINY.id)
     assert not test.exception
     assert len(charts(test)) >= SPECTRA + TRAINING

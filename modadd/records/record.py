@@ -17,6 +17,7 @@ from .. import data
 from ..frames.schema import Frame, is_weight, pack, unpack
 from ..maths import fourier, measures
 from ..runs import EPOCHS_MAX, Run
+from . import coding
 
 SCHEMA = 1
 State = dict[str, np.ndarray]  # all that the next update of a run depends on
@@ -24,6 +25,10 @@ PROVENANCE = {"steps": int, "seconds": int | float, "device": str, "torch": str,
               "stop_reason": str | None, "steps_per_second": int | float | None}  # fmt: skip
 STOPS = (None, "stopped", "epochs", "plateau", "diverged")
 NEAR = 0.25  # a frame stands for a named moment if it is no further from it than this share of its step
+
+# A compact record keeps about so many rows of the history, frames, and neurons in the tables and in the spectra; and
+# the last weights of a layer if they are at most so many, which is up to p = 31.
+ROWS, FRAMES, NEURONS, SPECTRA, WEIGHTS = 400, 36, 512, 24, 30_000
 
 Rule = Literal["before", "nearest", "near", "exact"]
 
@@ -33,13 +38,6 @@ class Moment(NamedTuple):
 
     step: int
     frame: Frame
-
-
-LAYER = {"coherence", "abs_sin_D_K"}  # by frequency: in a small record only where spectra are kept too
-
-
-# Of every pair: few frames of a small record can afford them.
-PICTURES = {"logits0", "probability", "answers"}
 
 
 def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
@@ -65,9 +63,10 @@ def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
 class Record:
     """A run and what was seen of it.
 
-    `steps` [T] are the steps of the history rows; `history` maps each of `step.METRICS` to float32
+    `steps` [T] are the steps of the history rows; `history` maps each of `data.METRICS` to float32
     [T], NaN where a group has no pairs.  `provenance` holds device, versions, seconds, steps and
-    stop_reason (None while it can go on).  `state` lets it go on.
+    stop_reason (None while it can go on).  `state` lets it go on.  `measured` are numbers by name that
+    were taken from the whole record before it became this compact one.
     """
 
     run: Run
@@ -77,6 +76,7 @@ class Record:
     frame_steps: tuple[int, ...]
     provenance: dict
     state: State | None = field(default=None, repr=False)
+    measured: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -164,62 +164,68 @@ class Record:
         right -= round((last["held_out_accuracy"] or 0) * held_out)
         return right / mirrored if mirrored else None
 
-    def compact(self, detail: "Detail") -> "Record":
-        """A small record that still draws every curve.  Frames are chosen evenly and geometrically; of
-        the history stay the rows that `thin_rows` picks, every first step at a whole percent of accuracy, so
-        that a stage ends where it did, and the last times that every answer was right or ceased to be."""
+    def compact(self, measured: Mapping[str, float | None] | None = None) -> "Record":
+        """A small record that still draws every curve and plays every film, coded as the schema says.
+
+        Of the history stay the rows that `thin_rows` picks, every first step at a whole percent of accuracy, so
+        that a stage ends where it did, and the last times that every answer was right or ceased to be.  Of the frames
+        stay those of `_story`.  `measured` are numbers that were taken from this record, and travel with it.
+        """
         columns = [column for column in self.history.values() if np.isfinite(column).any()]
-        keep = set(thin_rows(columns[:4], detail.rows).tolist())
+        keep = set(thin_rows(columns[:4], ROWS).tolist())
         for name, column in self.history.items():
             if name.endswith("accuracy") and len(column):
                 best = np.floor(np.maximum.accumulate(np.nan_to_num(column)) * 100)
                 keep |= set(np.flatnonzero(np.diff(best, prepend=-1)).tolist())
                 looked = np.flatnonzero(np.isfinite(column))
                 turned = looked[np.diff(column[looked] == 1, prepend=False)]
-                keep |= set(turned[-detail.rows :].tolist())
+                keep |= set(turned[-ROWS:].tolist())
         keep = np.array(sorted(keep), int)
-        count = len(self.frames)
-        turns = self._turning_frames()
-        shown, spectra = (_spread(count, n) | turns for n in (detail.frames, detail.spectra))
-        # Pictures are most of a large record: the small forms cannot afford one at every turn.
-        pictures = _spread(count, detail.pictures) | (turns if detail.pictures >= 5 else set())
-        frames = []
-        for i in sorted(shown | spectra | pictures):
-            frame = dict(self.frames[i])
-            if i < count - 1 or not detail.weights:
-                frame = {name: value for name, value in frame.items() if not is_weight(name)}
-            for name in {"frequency", "alpha", "phi", "beta", "psi"} & frame.keys():
-                frame[name] = frame[name][: detail.neurons]
-            for name in ("theta_hat", "xi_hat"):
-                spectrum = frame.pop(name, None)
-                if i in spectra and spectrum is not None:
-                    frame[name] = coarse(spectrum[: detail.spectrum_neurons])
-            if i not in spectra:
-                frame = {name: value for name, value in frame.items() if name not in LAYER}
-            for name in PICTURES & frame.keys():
-                picture = frame.pop(name)
-                if i in pictures:
-                    frame[name] = coarse(picture) if picture.dtype.kind == "f" else picture
-            frames.append(frame)
+        story = self._story()
+        frames = [_small(self.frames[i], self.run, last=i == len(self.frames) - 1) for i in story]
+        film = coding.film(frames, [self.frame_steps[i] for i in story], self.run)
+        history = {
+            name: column[keep] if name.endswith("accuracy") else coding.rounded(column[keep])
+            for name, column in self.history.items()
+        }
         return replace(
-            self, steps=self.steps[keep], history={name: column[keep] for name, column in self.history.items()},
-            frames=tuple(frames), frame_steps=tuple(self.frame_steps[i] for i in sorted(shown | spectra | pictures)),
-            state=None,
+            self, steps=self.steps[keep], history=history, frames=film, frame_steps=film.steps, state=None,
+            measured=self.measured if measured is None else measured,
         )  # fmt: skip
 
-    def _turning_frames(self) -> set[int]:
-        """Places of the frames that the story of a run turns on: the first, half-way through
-        memorisation, the ends of both stages and the last."""
+    def _story(self, most: int = FRAMES) -> list[int]:
+        """Places of at most so many frames: the first, the last, half-way through memorisation and the ends of both
+        stages; then always the one farthest from those chosen, on a way that counts steps, their logarithm, and what
+        the accuracies gained."""
+        if not self.frames:
+            return []
+        at = np.array(self.frame_steps)
         ends = [end for end in measures.stages(self) if end is not None]
-        steps = [0, *(end // 2 for end in ends[:1]), *ends]
-        near = {int(np.abs(np.array(self.frame_steps) - step).argmin()) for step in steps} if self.frames else set()
-        return near | ({len(self.frames) - 1} if self.frames else set())
+        turns = (*(end // 2 for end in ends[:1]), *ends)
+        chosen = {0, len(at) - 1} | {int(np.abs(at - step).argmin()) for step in turns}
+        rows, ways = np.searchsorted(self.steps, at, side="right") - 1, [at, np.log1p(at)]
+        for name in ("train_accuracy", "test_accuracy") if len(self.steps) else ():
+            ways.append(np.maximum.accumulate(np.nan_to_num(self.history[name]))[rows])
+        way = sum((one - one[0]) / max(one[-1] - one[0], 1e-9) for one in map(np.float64, ways))
+        distance = np.abs(way[:, None] - way[sorted(chosen)]).min(1)
+        while len(chosen) < min(most, len(at)):
+            chosen.add(far := int(np.where(np.isin(np.arange(len(at)), [*chosen]), -1, distance).argmax()))
+            distance = np.minimum(distance, np.abs(way - way[far]))
+        return sorted(chosen)
 
     def without_state(self) -> "Record":
         return replace(self, state=None)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as named plain arrays; the inverse of `from_arrays`."""
+        """Everything as named arrays; the inverse of `from_arrays`.  A compact record stays coded."""
+        if not isinstance(self.frames, coding.Film):
+            return self.plain_arrays()
+        arrays = {"curves": coding.curves(self.steps, self.history), "film": self.frames.blob}
+        arrays = {name: np.frombuffer(blob, np.uint8) for name, blob in arrays.items()}
+        return arrays | {f"state/{name}": value for name, value in (self.state or {}).items()} | {"card": self._card()}
+
+    def plain_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as named arrays, none of them coded."""
         arrays = {"steps": self.steps.astype(np.int32), "frame_steps": np.array(self.frame_steps, np.int32)}
         arrays |= {f"history/{name}": column for name, column in self.history.items()}
         for name in sorted({name for frame in self.frames for name in frame}):
@@ -228,16 +234,26 @@ class Record:
             if len(held) < len(self.frames):
                 arrays[f"held/{name}"] = np.array(held, np.int32)
         arrays |= {f"state/{name}": value for name, value in (self.state or {}).items()}
+        return arrays | {"card": self._card()}
+
+    def _card(self) -> np.ndarray:
+        measured = {name: "inf" if value == np.inf else value for name, value in self.measured.items()}
         card = {"schema": SCHEMA, "run": json.loads(self.run.to_json()), "provenance": self.provenance,
-                "summary": self.summary}  # fmt: skip
-        arrays["card"] = np.frombuffer(json.dumps(card).encode(), np.uint8)
-        return arrays
+                "summary": self.summary} | ({"measured": measured} if measured else {})  # fmt: skip
+        return np.frombuffer(json.dumps(card).encode(), np.uint8)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Record":
         """Raises ValueError if the arrays are not those of a Record of this schema."""
         try:
             card = read_card(arrays["card"])
+            pick = lambda folder: {k.removeprefix(folder): arrays[k] for k in arrays if k.startswith(folder)}  # noqa: E731
+            known = {"run": card["run"], "provenance": card["provenance"], "state": pick("state/") or None,
+                     "measured": card["measured"]}  # fmt: skip
+            if "film" in arrays:
+                film = coding.Film(arrays["film"].tobytes(), card["run"])
+                steps, history = coding.uncurved(arrays["curves"].tobytes())
+                return cls(steps=steps, history=history, frames=film, frame_steps=film.steps, **known)
             columns: list[Frame] = [{} for _ in arrays["frame_steps"]]
             for key in arrays:
                 if key.startswith("frames/"):
@@ -245,11 +261,9 @@ class Record:
                     held = arrays[f"held/{name}"] if f"held/{name}" in arrays else range(len(columns))
                     for i, value in zip(held, unpack(name, arrays[key]), strict=True):
                         columns[i][name] = value
-            pick = lambda folder: {k.removeprefix(folder): arrays[k] for k in arrays if k.startswith(folder)}  # noqa: E731
             return cls(
-                run=card["run"], steps=arrays["steps"].astype(np.int64), history=pick("history/"),
-                frames=tuple(columns), frame_steps=tuple(int(s) for s in arrays["frame_steps"]),
-                provenance=card["provenance"], state=pick("state/") or None,
+                steps=arrays["steps"].astype(np.int64), history=pick("history/"), frames=tuple(columns),
+                frame_steps=tuple(int(s) for s in arrays["frame_steps"]), **known,
             )  # fmt: skip
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"not a record: {error!r}") from None
@@ -275,49 +289,25 @@ def read_card(array: np.ndarray) -> dict:
     if not isinstance(card.get("run"), dict) or not isinstance(card.get("summary"), dict):
         raise ValueError("not a record: its card lacks its run or its summary")
     card["run"] = Run.from_json(json.dumps(card["run"]))
+    card["measured"] = _measured(card.get("measured", {}))
     return card
 
 
-@dataclass(frozen=True)
-class Detail:
-    """How much of a record is kept: frames, of those with spectra and with pictures, history rows,
-    neurons in the tables and in the spectra, and the last weights or not."""
-
-    frames: int
-    spectra: int
-    pictures: int
-    rows: int
-    neurons: int
-    spectrum_neurons: int
-    weights: bool
+def _measured(told) -> dict[str, float | None]:
+    """The numbers of a card; ValueError where it tells anything else."""
+    number = lambda value: value is None or value == "inf" or type(value) in (int, float)  # noqa: E731
+    if not isinstance(told, dict) or len(told) > 200 or not all(map(number, told.values())):
+        raise ValueError("not a record: what was measured of it are no numbers")
+    return {name: None if value is None else float(value) for name, value in told.items()}
 
 
-# From a record that every page can work on to one that shows the outcome and its curves.
-DETAILS = (
-    Detail(40, 40, 40, 600, 2048, 64, True),
-    Detail(40, 40, 20, 600, 512, 32, True),
-    Detail(32, 20, 12, 500, 512, 24, True),
-    Detail(20, 12, 6, 400, 512, 20, True),
-    Detail(32, 16, 8, 400, 512, 20, False),
-    Detail(28, 10, 5, 400, 256, 20, False),
-    Detail(24, 7, 3, 300, 256, 20, False),
-    Detail(20, 5, 2, 250, 192, 20, False),
-    Detail(16, 3, 1, 200, 128, 20, False),
-    Detail(12, 2, 1, 150, 64, 12, False),
-)
-
-
-def _spread(count: int, n: int) -> set[int]:
-    """About n of `count` places, half of them even and half geometric; the last one always."""
-    even, early = np.linspace(0, count - 1, -(-n // 2)), np.geomspace(1, max(count, 1), n // 2 + 1)[:-1] - 1
-    places = np.concatenate([even, early]) if n > 1 else np.array([])
-    return {*places.round().astype(int).tolist(), count - 1} if count else set()
-
-
-def coarse(value: np.ndarray, bits: int = 5) -> np.ndarray:
-    """Reals rounded to `bits` binary digits after the first: within 2 %, and well compressible."""
-    mantissa, exponent = np.frexp(value)
-    return np.ldexp(np.round(mantissa * 2 ** (bits + 1)) / 2 ** (bits + 1), exponent).astype(np.float32)
+def _small(frame: Frame, run: Run, last: bool) -> Frame:
+    """What a compact record keeps of a frame: of the neurons the first; weights at the end, where there are few."""
+    weights = last and (run.model != "mlp" or run.d_mlp * run.p <= WEIGHTS)
+    few = {"frequency": NEURONS, "alpha": NEURONS, "phi": NEURONS, "beta": NEURONS, "psi": NEURONS,
+           "theta_hat": SPECTRA, "xi_hat": SPECTRA}  # fmt: skip
+    return {name: frame[name][: few[name]] if name in few else frame[name]
+            for name in frame if weights or not is_weight(name)}  # fmt: skip
 
 
 def _number(value) -> float | None:

@@ -22,24 +22,19 @@ import diskcache
 import filelock
 import numpy as np
 
+from ..frames.schema import is_weight
 from ..runs import EPOCHS_MAX, Run, twin
 from .bin import Bin, run_of
 from .index import Damaged, Index, Lying, Unkept, mended, why
-from .record import DETAILS, Record, read_card
+from .record import Record, read_card
 
 ROOT = Path(__file__).resolve().parents[2]
 ATLAS = ROOT / "cache" / "atlas"
 RUNS = ROOT / "cache" / "runs"
 MAGIC = b"modadd1\n"
 EXPANDED = 4 << 30  # bytes of all arrays of a record; the widest network with its state takes a third of it
-ATLAS_BYTES = 400_000  # of a record in the atlas at p = 23; see `atlas_limit`
 log = logging.getLogger(__name__)
 ID = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}", re.ASCII)
-
-
-def atlas_limit(p: int) -> int:
-    """Bytes of a record in the atlas: generous where every page should work at once, and 40 MB in all."""
-    return ATLAS_BYTES if p == 23 else 100_000 if p <= 31 else 75_000
 
 
 def default_folder() -> Path:
@@ -86,13 +81,15 @@ def from_bytes(blob: bytes, most: int = EXPANDED) -> Record:
 
 
 def write_archive(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """A zip that `numpy.load` reads: optimiser state as it is (noise), everything else deflated."""
+    """A zip that `numpy.load` reads: weights (noise) and what is coded as they are, everything else deflated."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=5) as archive:
         for name, array in arrays.items():
             # A fixed date makes equal records equal bytes.
             member = zipfile.ZipInfo(f"{name}.npy")
-            member.compress_type = zipfile.ZIP_STORED if "state/" in name else zipfile.ZIP_DEFLATED
+            last = name.rpartition("/")[2]
+            noise = "state/" in name or last in ("film", "curves") or is_weight(name.rpartition("frames/")[2])
+            member.compress_type = zipfile.ZIP_STORED if noise else zipfile.ZIP_DEFLATED
             with archive.open(member, "w", force_zip64=True) as file:
                 np.lib.format.write_array(
                     file, np.ascontiguousarray(array).reshape(np.shape(array)), allow_pickle=False
@@ -473,15 +470,6 @@ def _cards_in(file: Path, mtime_ns: int, size: int) -> dict[str, dict]:
                 with archive.open(member) as opened:
                     cards[run_id] = read_card(np.lib.format.read_array(opened, allow_pickle=False))
     return {run_id: card | {"where": "atlas", "bytes": sizes[run_id]} for run_id, card in cards.items()}
-
-
-def squeeze(record: Record, limit: int) -> Record:
-    """The most detailed compact form of a record that takes at most `limit` bytes, or the least one."""
-    for detail in DETAILS:
-        small = record.compact(detail)
-        if len(write_archive(small.to_arrays())) <= limit:
-            break
-    return small
 
 
 def write_atlas(folder: Path, p: int, records: list[Record]) -> Path:
