@@ -7,6 +7,7 @@ and makes the table of sums theta[x] + theta[y] a stack of p-row windows that sl
 no gather is needed to build it.
 """
 
+import base64
 from functools import lru_cache
 
 import numpy as np
@@ -33,11 +34,14 @@ def labels(p: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _train_mask(p: int, frac_train: float, split: str, seed: int) -> np.ndarray:
+def _train_mask(p: int, frac_train: float, split: str, seed: int, trained: str) -> np.ndarray:
     # The stream is named, so that a split never depends on what initialisation drew.
     rng = np.random.default_rng([seed, 1])
     train = np.zeros((p, p), bool)
-    if split == "ordered":
+    if trained:
+        table = np.frombuffer(base64.urlsafe_b64decode(trained + "=" * (-len(trained) % 4)), np.uint8)
+        train.ravel()[:] = np.unpackbits(table, count=p * p)
+    elif split == "ordered":
         train.ravel()[rng.permutation(p * p)[: int(np.floor(frac_train * p * p))]] = True
     else:
         x, y = pairs(p)
@@ -51,9 +55,14 @@ def train_mask(run: Run) -> np.ndarray:
     """Which ordered pairs are trained, bool [P, P].
 
     `ordered` draws floor(frac_train p^2) ordered pairs, as published; `unordered` keeps both
-    orders of a pair on the same side.
+    orders of a pair on the same side.  Where the run names its pairs (`written`), they are those.
     """
-    return _train_mask(run.p, float(run.frac_train), run.split, run.seed)
+    return _train_mask(run.p, float(run.frac_train), run.split, run.seed, run.trained)
+
+
+def written(train_PP: np.ndarray) -> str:
+    """A table of training pairs as `Run.trained` keeps it: its bits row by row, in base64."""
+    return base64.urlsafe_b64encode(np.packbits(train_PP).tobytes()).decode().rstrip("=")
 
 
 def kinds(run: Run) -> np.ndarray:

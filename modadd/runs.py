@@ -1,5 +1,6 @@
 """What is trained: a Run, its five presets, and the words that refuse a bad one."""
 
+import base64
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ Model = Literal["mlp", "transformer", "pre-ln"]
 Task = Literal["addition", "addpow", "add3"]
 PARENT = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}@\d{1,7}(/weights)?", re.ASCII)
 ORIGIN = re.compile(r"[0-9a-f]{16}")
+TRAINED = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 
 
 def width(p: int) -> int:
@@ -45,6 +47,8 @@ class Run:
     examples a step, 0 for all.  `parent` names where a fork left its parent: "ID@STEP", with "/weights"
     where only the weights were taken along and the optimiser began anew.  `origin` is how the SHA-256 of the
     files begins that an imported run was read from (`importing`); such a run cannot be trained, but forked.
+    `trained` names the training pairs of an imported run themselves, where its files do (`data.written`): then
+    they decide `frac_train`, and `split` says nothing.
 
     Source of the defaults: arXiv:2602.16849, experimental setup.
     """
@@ -71,6 +75,7 @@ class Run:
     batch: int = 0
     parent: str = ""
     origin: str = ""
+    trained: str = ""
 
     def __post_init__(self):
         check_p(self.p)
@@ -97,9 +102,23 @@ class Run:
             raise ValueError(f"parent must name a run and a step as ID@STEP, got {self.parent!r:.80}")
         if not isinstance(self.origin, str) or (self.origin and not ORIGIN.fullmatch(self.origin)):
             raise ValueError(f"origin must be 16 hexadecimal digits, got {self.origin!r}")
+        if self.trained:
+            self._check_trained()
         self._check_model()
         if math.floor(self.frac_train * self.p**2) < 1:
             raise ValueError(f"frac_train = {self.frac_train} leaves no training pair at p = {self.p}: raise it")
+
+    def _check_trained(self):
+        if not isinstance(self.trained, str) or not TRAINED.fullmatch(self.trained) or self.model == "pre-ln":
+            raise ValueError(f"trained must be the pairs of a table in base64, got {self.trained!r:.80}")
+        if not self.parent and not self.origin:
+            raise ValueError("trained is for imported networks and their forks: say frac_train and split")
+        table = base64.urlsafe_b64decode(self.trained + "=" * (-len(self.trained) % 4))
+        bits = int.from_bytes(table, "big")
+        if len(table) != -(-(self.p**2) // 8) or bits % 2 ** (-(self.p**2) % 8) or not bits:
+            raise ValueError(f"trained must name pairs of a table of {self.p} by {self.p}")
+        object.__setattr__(self, "frac_train", bits.bit_count() / self.p**2)
+        _real("share of the pairs that trained names", self.frac_train, *REALS[-1][1:])
 
     def _check_model(self):
         if self.model == "mlp":
@@ -181,7 +200,7 @@ class Run:
             raise ValueError(f"not the settings of a run: they are a JSON object, got a {type(settings).__name__}")
         if unknown := settings.keys() - {field.name for field in fields(cls)}:
             raise ValueError(f"not the settings of a run: it has none called {min(unknown)[:40]!r}")
-        if long := [name for name, value in settings.items() if len(str(value)) > LONGEST]:
+        if long := [name for name, value in settings.items() if len(str(value)) > LONGEST and name != "trained"]:
             raise ValueError(f"not the settings of a run: its {long[0]} is longer than {LONGEST} characters")
         return cls(**settings)
 

@@ -1,25 +1,23 @@
 """Bring a network trained elsewhere, or a run that was taken along, and look at it with every page of the lab."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 
 from modadd import ui
-from modadd.exchange import bundle, importing
-from modadd.exchange.checkpoint import SUFFIXES, Orientation
-from modadd.exchange.importing import File
+from modadd.exchange import bundle, importing, reading
+from modadd.exchange.checkpoint import SUFFIXES
+from modadd.exchange.files import File, files_at, path_of
+from modadd.exchange.two_layers import Orientation
 from modadd.jobs import hosting
 from modadd.records.record import Record
 from modadd.runs import EPOCHS_MAX, P_MAX, P_MIN, Activation, Init, Optimizer, Run, Split
 
-PAGES = ("Live", "Weights", "Phases", "Logits", "Surgery", "Gradient_flow", "Forks")
-
 
 def settings() -> tuple[tuple, dict]:
     """(how files are read, the settings of Run that weights cannot tell), as chosen."""
-    reading, told, remembered = st.columns(3)
-    with reading:
+    read, told, remembered = st.columns(3)
+    with read:
         st.markdown("**How it is read**")
         p = st.number_input("Modulus p", P_MIN, P_MAX, None, step=2, placeholder="from the shapes", key="import-p")
         orientation = st.selectbox("Matrices of the published layout", Orientation.__args__, key="import-orientation")
@@ -46,16 +44,19 @@ def settings() -> tuple[tuple, dict]:
     return (p, orientation, last_step), chosen
 
 
-def checkpoints(files: Sequence[File], name: str, reading: tuple, chosen: dict) -> Record | None:
+def checkpoints(files: Sequence[File], name: str, how: tuple, chosen: dict) -> Record | None:
     """The record of these checkpoints, once the button is pressed."""
     with st.spinner("Reading ..."):
-        found = importing.find(files, *reading)
+        found = reading.find(files, *how)
     st.subheader("What was understood")
-    st.markdown(" ".join(ui.plain(sentence, 400) for sentence in importing.told(found)))
+    st.markdown(" ".join(ui.plain(sentence, 400) for sentence in reading.told(found)))
+    lines = [use._asdict() for use in reading.table(found)]
+    st.dataframe(lines, hide_index=True, column_config={"use": "how it is used, or why it is left out"})
+    run = found.run(**chosen)
     if not st.button("Import", type="primary", icon=":material/upload:"):
         return None
     bar, count = st.progress(0.0), len(found.moments)
-    hosting.admit(Run(p=found.p, d_mlp=found.d_mlp, epochs=count), [], None, ui.lab().store.folder)
+    hosting.admit(run, [], None, ui.lab().store.folder)
     record = importing.record(
         found, name, lambda done: bar.progress(done / count, f"Measured {done} of {count}"), **chosen
     )
@@ -77,10 +78,12 @@ def taken_along(record: Record, name: str) -> Record | None:
 ui.page("Import")
 st.title("Bring your own network")
 st.markdown(
-    "Trained a network of this shape yourself? Its weights are all that the lab needs: "
-    "$f(x, y) = \\xi^\\top \\mathrm{act}(\\theta_x + \\theta_y)$ with p odd. Give one checkpoint to see what the "
-    "network computes, or one for each of several steps to see how it came to. Files are **.safetensors** or **.pth**, "
-    "with either set of names; a number as a file's name, as in `200.pth`, is its step. Nothing in a file is executed."
+    "Trained a network yourself? Its weights are all that the lab needs: two layers, "
+    "$f(x, y) = \\xi^\\top \\mathrm{act}(\\theta_x + \\theta_y)$, or the one-layer transformer, with p odd. Give one "
+    "checkpoint to see what the network computes, or those of several steps to see how it came to; a folder of a run "
+    "may hold its data and its optimiser, too. Files are **.safetensors**, **.pth**, **.pt**, **.ckpt**, **.bin** or "
+    "**.npz**, with the usual names; a number in a file's name, as in `200.pth`, is its step. Nothing in a file is "
+    "executed."
 )
 st.markdown(
     "A run of another lab comes whole: give the **bundle** (.zip) that its page Runs saves, or the record "
@@ -93,7 +96,9 @@ with st.expander("How to write such a file"):
         'save_file({"theta": theta, "xi": xi}, "200.safetensors")\n\n'
         "# or as published: W_in [neurons, p], W_out [p, neurons]\n"
         'torch.save({"mlp.W_in": W_in, "mlp.W_out": W_out}, "200.pth")\n'
-        "# and with an embedding also embed.W_E [width, p], where W_in is [neurons, width]"
+        "# and with an embedding also embed.W_E [width, p], where W_in is [neurons, width]\n\n"
+        "# or whatever a model of two linear layers, or a HookedTransformer of one layer, gives\n"
+        'torch.save({"model": model.state_dict(), "epoch": 200, "train_loss": loss.item()}, "200.pth")'
     )
 
 uploads = st.file_uploader(
@@ -107,7 +112,7 @@ try:
     files = [File(upload.name, upload.getvalue) for upload in uploads]
     name = f"{files[0].name} and {len(files) - 1} more" if files[1:] else files[0].name if files else ""
     if path and not files:
-        files, name = importing.files_at(path), Path(path).resolve().name
+        files, name = files_at(path), path_of(path).resolve().name
     whole = importing.whole_run(files)
     if whole is not None and hosting.hosted():
         raise ValueError(
@@ -116,8 +121,8 @@ try:
         )
     made = taken_along(whole, name) if whole is not None else None
     if whole is None:
-        reading, chosen = settings()
-        made = checkpoints(files, name, reading, chosen) if files else None
+        how, chosen = settings()
+        made = checkpoints(files, name, how, chosen) if files else None
     if made is not None:
         st.session_state["imported"] = made.run.id
 except (ValueError, OSError) as error:
@@ -129,11 +134,14 @@ if record is not None:
     st.subheader("Imported")
     origin = record.provenance.get("imported") or record.provenance.get("bundle") or run_id
     st.success(f"{ui.plain(origin)} is here as {run_id}.")
+    if own := record.provenance.get("own_losses"):
+        (st.info if own.endswith("agree with ours.") else st.warning)(ui.plain(own, 300))
+    if left := record.provenance.get("left_out"):
+        st.caption(f"Left out: {ui.plain(left, 300)}.")
     ui.headline(record)
     with st.container(horizontal=True):
         there = {"run": run_id, "p": str(record.run.p)}
-        mlp = record.run.model == "mlp"
-        for page in [f"pages/{name}.py" for name in PAGES] if mlp else ["pages/Live.py", ui.HOMES[record.run.model]]:
+        for page in ui.lookup.WITH_A_RUN[record.run.model]:
             st.page_link(page, label=ui.PAGES[page][0], icon=ui.PAGES[page][1], query_params=there)
 mine = {
     run_id: card for run_id, card in ui.lab().store.cards_of_cache().items()

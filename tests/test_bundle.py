@@ -20,8 +20,8 @@ from conftest import SMALL, SMALL_SGD, assert_same_training, finish
 from serving import ROOT
 
 from modadd import ui
-from modadd.exchange import bundle, importing, tensors
-from modadd.exchange.importing import File
+from modadd.exchange import bundle, importing, reading, tensors
+from modadd.exchange.files import File
 from modadd.jobs.lab import carry_out
 from modadd.records.store import Store
 from modadd.runs import PRESETS, TRANSFORMERS, Run, preset
@@ -83,7 +83,7 @@ def test_every_kind_of_run_comes_back_as_it_was(run):
 def test_imports_and_forks_travel_as_well(store, record):
     tensors = {"theta": record.frames[-1]["theta"], "xi": record.frames[-1]["xi"]}
     content = safetensors.numpy.save(tensors)
-    imported = importing.record(importing.find([File("9.safetensors", lambda: content)]), "mine", frac_train=0.7)
+    imported = importing.record(reading.find([File("9.safetensors", lambda: content)]), "mine", frac_train=0.7)
     store.put(record)
     forked = carry_out(fork(SMALL, 200, weight_decay=1.0, epochs=220), store, "cpu")
     for one in (imported, forked):
@@ -241,8 +241,9 @@ def test_strangers_cannot_put_numbers_under_a_known_name(app, packed, monkeypatc
 
 def test_a_bundle_comes_alone(packed):
     files = [File("run.zip", lambda: packed), File("1.safetensors", lambda: b"")]
+    assert importing.whole_run(files) is None
     with pytest.raises(ValueError, match=r"run\.zip is a whole run: give it alone"):
-        importing.whole_run(files)
+        reading.find(files)
     assert importing.whole_run(files[1:]) is None
     assert importing.whole_run([]) is None
 

@@ -15,7 +15,8 @@ from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
 from modadd import ui
-from modadd.exchange import importing
+from modadd.exchange import importing, reading
+from modadd.exchange.files import File
 from modadd.jobs.lab import Job
 from pages import errors, forget, said
 
@@ -68,7 +69,7 @@ def missing(record) -> str:
 def imported(record) -> str:
     """The weights of SMALL alone, from a file that says no step."""
     tensors = {name: np.ascontiguousarray(w) for name, w in zip(("theta", "xi"), weights(record), strict=True)}
-    found = importing.find([importing.File("net.safetensors", lambda: safetensors.numpy.save(tensors))])
+    found = reading.find([File("net.safetensors", lambda: safetensors.numpy.save(tensors))])
     ui.lab().store.put(brought := importing.record(found, "net.safetensors"))
     return brought.run.id
 

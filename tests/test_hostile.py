@@ -31,7 +31,8 @@ from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
 from modadd import ui
-from modadd.exchange import bundle, checkpoint, tensors
+from modadd.exchange import bundle, reading, tensors
+from modadd.exchange.files import File
 from modadd.jobs import hosting
 from modadd.many import seeds, sweep
 from modadd.records.record import SCHEMA, Record, read_card
@@ -118,6 +119,10 @@ def mutated(blob: bytes):
     return some.builds(
         change, some.sampled_from(["cut", "patch", "insert"]), place, some.binary(min_size=1, max_size=20)
     )
+
+
+def network_of(name: str, content: bytes):
+    return reading.find([File(name, lambda: content)])
 
 
 def checkpoint_of(record) -> bytes:
@@ -211,10 +216,10 @@ def laws(kept, record):
         "an address: flag and text": (60, value, lambda value: links.flag(links.text_of(value) or "0")),
         "an upload: a bundle": (60, mutated(bundle.write(record, with_figures=False)), bundle.read),
         "an upload: a record": (100, mutated(tensors.to_safetensors(record)), bundle.read),
-        "an upload: a network": (100, mutated(checkpoint_of(record)), lambda it: checkpoint.read("x.safetensors", it)),
+        "an upload: a network": (100, mutated(checkpoint_of(record)), lambda it: network_of("x.safetensors", it)),
         "an upload: any bytes": (
             100, some.tuples(word.map(lambda name: name + ".zip") | word, some.binary(max_size=200)),
-            lambda file: bundle.read(file[1], file[0]) if bundle.is_bundle(*file) else checkpoint.read(*file),
+            lambda file: bundle.read(file[1], file[0]) if bundle.is_bundle(*file) else network_of(*file),
         ),
         "the environment: a limit": (100, word | some.integers().map(str), limit_in_the_environment),
         "the environment: a cache folder": (25, word, lambda name: cache_in_the_environment(kept.folder.parent, name)),

@@ -4,21 +4,25 @@ import json
 import re
 from dataclasses import FrozenInstanceError, fields, replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modadd import data
 from modadd.runs import PRESETS, Run, preset, presets_at, width
+from modadd.training.forks import fork
 
 OTHER = dict(
     p=29, d_mlp=513, activation="gelu", init="single-freq", init_scale=0.2, optimizer="sgd", lr=1e-3,
     weight_decay=0.5, frac_train=0.5, split="unordered", epochs=5001, plateau=True, seed=7, precision="tf32",
     model="transformer", task="add3", d_model=64, layers=2, heads=2, batch=64, parent="p023-standard-fd1222771d@100",
-    origin="0123456789abcdef",
+    origin="0123456789abcdef", trained="_" * 44 + "A" * 46,
 )  # fmt: skip
 # Some settings exist for a transformer only.
 PRE_LN = Run(model="pre-ln", d_model=16)
 START = {name: PRE_LN if name in ("model", "task", "layers", "heads", "batch") else Run(d_mlp=512) for name in OTHER}
+START["trained"] = Run(origin="0123456789abcdef")
 
 runs = st.builds(
     Run,
@@ -120,6 +124,15 @@ def test_a_run_cannot_be_changed():
         (dict(parent="../../etc"), "parent must name a run and a step as ID@STEP, got '../../etc'"),
         (dict(parent=3), "parent must name a run and a step as ID@STEP, got 3"),
         (dict(origin="<b>"), "origin must be 16 hexadecimal digits, got '<b>'"),
+        (dict(trained="_w"), "trained is for imported networks and their forks"),
+        (
+            dict(trained="A" * 88 + "gA", origin="0" * 16),
+            "trained names must be a number between 0.01 and 1",
+        ),
+        (dict(trained="A" * 90, origin="0" * 16), "trained must name pairs of a table of 23 by 23"),
+        (dict(trained="_" * 90, origin="0" * 16), "trained must name pairs of a table of 23 by 23"),
+        (dict(trained="_w", origin="0" * 16), "trained must name pairs of a table of 23 by 23"),
+        (dict(trained="<b>", origin="0" * 16), "trained must be the pairs of a table in base64, got '<b>'"),
         (dict(origin=12), "origin must be 16 hexadecimal digits, got 12"),
     ],
 )
@@ -140,6 +153,17 @@ def test_an_imported_run_is_called_one_and_never_has_the_id_of_a_trained_run():
     run = Run(origin="0123456789abcdef")
     assert re.fullmatch(r"p023-imported-[0-9a-f]{10}", run.id)
     assert run.id[-10:] != Run().id[-10:]
+
+
+def test_the_pairs_of_an_imported_run_decide_its_share():
+    table = np.zeros((5, 5), bool)
+    table[0, :3] = table[4, 4] = True
+    run = Run(p=5, origin="0123456789abcdef", trained=data.written(table), frac_train=0.9)
+    assert run.frac_train == 4 / 25
+    np.testing.assert_array_equal(data.train_mask(run), table)
+    assert Run.from_json(run.to_json()) == run
+    assert fork(run, 10, weights_only=True, weight_decay=1.0).trained == run.trained
+    assert not fork(run, 10, weights_only=True, frac_train=0.5).trained
 
 
 # -- presets ------------------------------------------------------------------------------------

@@ -1,35 +1,30 @@
-"""The two layers of a network, read from the bytes of a checkpoint that somebody else wrote.
+"""What a checkpoint file that somebody else wrote holds, as plain arrays, numbers and text by name.
 
-Two layouts are understood, as safetensors or as a .pth of torch:
-
-    theta [M, P], xi [M, P]                                          as named in this program
-    mlp.W_in [M, D], mlp.W_out [P, M], perhaps embed.W_E [D, P]      as published with arXiv:2602.16849
-
-The published first layer is theta = W_in W_E, with D = P where there is no embedding, and xi = W_out^T.  Some write
-these matrices transposed; their shapes say so, and where they do not, somebody has to.
-
-What a file declares is bounded before it is allocated, and nothing in it is ever called but what makes a tensor.
+Understood are safetensors, the archives of torch (.pth, .pt, .ckpt, .bin) and of numpy (.npz).  What a file declares
+is bounded before it is allocated, and nothing in it is ever called but what makes a tensor.
 """
 
 import io
 import json
+import math
 import pickletools
 import re
 import zipfile
-from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
-
-from ..runs import EPOCHS_MAX, P_MAX, P_MIN, WIDTH_MAX, Run, check_p
+import numpy.lib.format as npy
 
 FILE_BYTES = 200_000_000
-KEYS, MEMBERS, PICKLE_BYTES, HEADER_BYTES = 1000, 20_000, 4_000_000, 1_000_000
-LARGEST = 65_504  # the largest float16, as which a frame keeps a weight
-SUFFIXES = (".safetensors", ".pth", ".pt")
-DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "BF16": np.uint16}
-OURS, PUBLISHED, EMBEDDING = ("theta", "xi"), ("mlp.W_in", "mlp.W_out"), "embed.W_E"
+TENSORS, MEMBERS, PICKLE_BYTES, HEADER_BYTES = 20_000, 20_000, 8_000_000, 1_000_000
+DEPTH, LEAVES = 12, 1_000_000  # dictionaries and lists within each other, and all that is in them
+TORCH = (".pth", ".pt", ".ckpt", ".bin")
+SUFFIXES = (".safetensors", *TORCH, ".npz")
+DTYPES = {
+    "F16": np.float16, "F32": np.float32, "F64": np.float64, "BF16": np.uint16, "BOOL": np.bool_, "U8": np.uint8,
+    "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
+}  # fmt: skip
 # What torch writes into a .pth, and what its pickle needs to call to become tensors again.
 MEMBER = re.compile(
     r"[^/]{1,200}/(data\.pkl|byteorder|version|\.format_version|\.storage_alignment|"
@@ -37,88 +32,50 @@ MEMBER = re.compile(
 )
 CALLS = re.compile(
     r"torch\._utils _rebuild_(tensor_v2|parameter)|torch [A-Za-z0-9]{1,12}Storage|collections OrderedDict|"
-    r"torch (Size|device)|torch\.nn\.parameter Parameter"
+    r"torch (Size|device|b?float\d\d|u?int\d\d?|bool)|torch\.nn\.parameter Parameter"
 )
-Orientation = Literal["by shape", "published", "transposed"]
+LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number that begins a file of torch before 1.6
+
+
+class Odd(NamedTuple):
+    """Stands where a file holds something that is no plain array, and says what."""
+
+    why: str
+
+
+class Content(NamedTuple):
+    """What a file holds: `tree` of dictionaries and lists with arrays, numbers, text and Odd as leaves.  `ordered`
+    says whether its names stand in the order in which the network was defined."""
+
+    tree: dict | list
+    ordered: bool
 
 
 def shown(name, most: int = 80) -> str:
     """A foreign name or an error about it, cut, and without what a terminal or a page could take for an order."""
-    return re.sub(r"[^\w .,:+@-]", "?", str(name))[:most]
+    return re.sub(r"(?<!\w)/|/(?!\w)|[^\w .,:+@=/()-]", "?", str(name))[:most]
 
 
-def read(
-    name: str, data: bytes, p: int | None = None, orientation: Orientation = "by shape"
-) -> tuple[np.ndarray, np.ndarray, int, int | None]:
-    """(theta_MP, xi_MP, width of the embedding or 0, step noted in the file or None) of a file's bytes, float32.
-
-    Raises ValueError with one sentence that names the file.
-    """
-    name = shown(name)
+def load(name: str, data: bytes) -> Content:
+    """What the bytes of a file hold.  Raises ValueError with one sentence that names the file."""
+    name, suffix = shown(name), Path(name).suffix.lower()
     if len(data) > FILE_BYTES:
         raise ValueError(f"{name} is larger than {FILE_BYTES:,} bytes")
-    suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{name} is no checkpoint: its name must end with {', '.join(SUFFIXES)}")
-    tensors, step = (_safetensors if suffix == ".safetensors" else _pth)(name, data)
-    if tensors.keys() >= set(OURS):
-        theta, xi, embedding = tensors["theta"], tensors["xi"], 0
-        if theta.shape != xi.shape:
-            raise ValueError(f"{name}: theta {theta.shape} and xi {xi.shape} must both be [neurons, p]")
-    elif tensors.keys() >= set(PUBLISHED):
-        theta, xi, embedding = _published(name, [tensors[n] for n in (*PUBLISHED, EMBEDDING) if n in tensors],
-                                          p, orientation)  # fmt: skip
-    else:
-        raise ValueError(f"{name} holds neither {' and '.join(OURS)} nor {' and '.join(PUBLISHED)}")
-    if p not in (None, check_p(theta.shape[1])):
-        raise ValueError(f"{name} is a network of p = {theta.shape[1]}, not {p}")
-    Run(p=theta.shape[1], d_mlp=theta.shape[0])
-    for layer in (theta, xi):
-        if not np.abs(layer).max() <= LARGEST:  # nor NaN
-            raise ValueError(f"{name} holds weights that are no number, or beyond {LARGEST:,}")
-    return np.ascontiguousarray(theta), np.ascontiguousarray(xi), embedding, step
+    if suffix == ".safetensors":
+        return Content(_safetensors(name, data), ordered=False)
+    return Content(_npz(name, data) if suffix == ".npz" else _torch(name, data), ordered=True)
 
 
-def _published(name: str, tensors: list[np.ndarray], p: int | None, orientation: Orientation):
-    """(theta_MP, xi_MP, width of the embedding or 0) of W_in, W_out and perhaps W_E."""
-    turns = {"published": (False,), "transposed": (True,), "by shape": (False, True)}[orientation]
-    fits = {}
-    # A symmetric matrix reads the same both ways.
-    for turned in product(*((False,) if _symmetric(t) else turns for t in tensors)):
-        W_in, W_out, *W_E = (t.T if turn else t for t, turn in zip(tensors, turned, strict=True))
-        (M, D), P = W_in.shape, W_out.shape[0]
-        if W_out.shape[1] == M and (W_E[0].shape[0] if W_E else P) == D and (not W_E or W_E[0].shape[1] == P):
-            fits.setdefault((P, M, D), []).append((W_in, W_out, *W_E))
-    told = ", ".join(f"{n} {t.shape}" for n, t in zip((*PUBLISHED, EMBEDDING), tensors, strict=False))
-    if not fits:
-        raise ValueError(f"{name}: {told} do not fit together")
-    odd = {shape: found for shape, found in fits.items() if shape[0] in range(P_MIN, P_MAX + 1, 2)}
-    if not odd:
-        check_p(next(iter(fits))[0])
-    possible = {shape: found for shape, found in odd.items() if p in (None, shape[0])}
-    if not possible:
-        raise ValueError(f"{name} is a network of p = {' or '.join(str(P) for P, *_ in odd)}, not {p}")
-    (shape, (factors, *more)), *others = possible.items()
-    if more or others:
-        remedy = "name p" if others and not more else "say whether they are as published or transposed"
-        raise ValueError(f"{name}: {told} can be read in more than one way: {remedy}")
-    W_in, W_out, *W_E = factors
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused afterwards
-        return W_in @ W_E[0] if W_E else W_in, W_out.T, shape[2] if W_E else 0
+def float32(values: np.ndarray) -> np.ndarray:
+    # A float64 beyond float32 is infinite, and refused as such.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float32)
 
 
-def _symmetric(matrix: np.ndarray) -> bool:
-    return matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, matrix.T)
-
-
-def _matrix(name: str, key: str, shape: tuple[int, ...]):
-    """Refuse what is no matrix of a possible size, before it is allocated."""
-    if len(shape) != 2 or not all(1 <= n <= WIDTH_MAX for n in shape):
-        raise ValueError(f"{name}: {key} must be a matrix of 1 to {WIDTH_MAX:,} rows and columns, got {list(shape)}")
-
-
-def _safetensors(name: str, data: bytes) -> tuple[dict[str, np.ndarray], int | None]:
-    """The matrices of a safetensors file that are of use here, and the step in its metadata."""
+def _safetensors(name: str, data: bytes) -> dict:
+    """The tensors, and the metadata beside them."""
     import safetensors
 
     length = int.from_bytes(data[:8], "little")
@@ -129,25 +86,44 @@ def _safetensors(name: str, data: bytes) -> tuple[dict[str, np.ndarray], int | N
         kept = dict(safetensors.deserialize(data))  # checks every size against the file
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} cannot be read: {shown(error, 160)}") from None
-    if len(kept) > KEYS:
-        raise ValueError(f"{name} holds more than {KEYS:,} tensors")
-    tensors = {}
-    for key in {*OURS, *PUBLISHED, EMBEDDING} & kept.keys():
-        shape, kind = tuple(kept[key]["shape"]), kept[key]["dtype"]
-        _matrix(name, key, shape)
-        if kind not in DTYPES:
-            raise ValueError(f"{name}: {key} must be of float16, bfloat16, float32 or float64, got {kind}")
-        values = np.frombuffer(kept[key]["data"], DTYPES[kind]).reshape(shape)
-        if kind == "BF16":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        tensors[key] = _float32(values)
-    noted = header.get("__metadata__") or {}
-    steps = [noted[key] for key in ("epoch", "step") if re.fullmatch(r"\d{1,7}", str(noted.get(key)), re.ASCII)]
-    return tensors, int(steps[0]) if steps else None
+    if len(kept) > TENSORS:
+        raise ValueError(f"{name} holds more than {TENSORS:,} tensors")
+    tree = {str(key): str(value) for key, value in (header.get("__metadata__") or {}).items()}
+    for key, tensor in kept.items():
+        if tensor["dtype"] not in DTYPES:
+            tree[key] = Odd(f"of {tensor['dtype']}")
+            continue
+        values = np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        tree[key] = (values.astype(np.uint32) << 16).view(np.float32) if tensor["dtype"] == "BF16" else values
+    return tree
 
 
-def _pth(name: str, data: bytes) -> tuple[dict[str, np.ndarray], int | None]:
-    """The matrices of a .pth that are of use here, and the step that it notes."""
+def _npz(name: str, data: bytes) -> dict:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if len(members) > TENSORS or sum(member.file_size for member in members) > FILE_BYTES:
+                raise ValueError(f"it would unpack to more than {FILE_BYTES:,} bytes")
+            for member in members:
+                with archive.open(member) as opened:
+                    head = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+                    shape, _, dtype = head[npy.read_magic(opened)](opened)
+                if math.prod(shape) * dtype.itemsize > member.file_size:
+                    raise ValueError(f"{shown(member.filename)} declares more numbers than it holds")
+        with np.load(io.BytesIO(data), allow_pickle=False) as held:
+            return {key: _plain(held[key]) for key in held.files}
+    except Exception as error:  # hostile bytes end in any kind of it
+        raise ValueError(f"{name} cannot be read: {shown(error, 160).rstrip('.')}") from None
+
+
+def _plain(values: np.ndarray):
+    if values.dtype.kind == "U" and not values.ndim:
+        return values.item()
+    return values if values.dtype.kind in "fiub" else Odd(f"of {values.dtype}")
+
+
+def _torch(name: str, data: bytes):
+    """What torch.save wrote, its tensors as arrays."""
     import torch
 
     _inspect(name, data)
@@ -155,34 +131,52 @@ def _pth(name: str, data: bytes) -> tuple[dict[str, np.ndarray], int | None]:
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # hostile bytes end in any kind of it
         raise ValueError(f"{name} cannot be read: {shown(str(error).partition('. ')[0], 160)}") from None
-    model = loaded.get("model", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(model, dict) or len(model) > KEYS:
-        raise ValueError(f"{name} must hold a dictionary of at most {KEYS:,} tensors, or one under the name model")
-    tensors = {}
-    for key in (*OURS, *PUBLISHED, EMBEDDING):
-        if key not in model:
-            continue
-        value = model[key]
-        if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
-            raise ValueError(f"{name}: {key} must be a plain tensor")
-        _matrix(name, key, tuple(value.shape))
-        if value.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-            raise ValueError(f"{name}: {key} must be of float16, bfloat16, float32 or float64, got {value.dtype}")
-        if value.numel() * value.element_size() > len(data):
-            raise ValueError(f"{name}: {key} declares {value.numel():,} numbers, more than the file holds")
-        tensors[key] = _float32(value.detach().double().numpy())
-    steps = [loaded[key] for key in ("epoch", "step") if type(loaded.get(key)) is int]
-    return tensors, steps[0] if steps and 0 <= steps[0] <= EPOCHS_MAX else None
+
+    leaves = 0
+
+    def plain(value, depth: int = 0):
+        nonlocal leaves
+        leaves += 1
+        if leaves > LEAVES:
+            raise ValueError(f"{name} holds more than {LEAVES:,} numbers and names")
+        if depth > DEPTH:
+            return Odd("nested too deeply")
+        if isinstance(value, dict):
+            return {key: plain(inner, depth + 1) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner, depth + 1) for inner in value]
+        if not isinstance(value, torch.Tensor):
+            return value if isinstance(value, str | int | float | None) else Odd(f"a {type(value).__name__}")
+        return array(value.detach())
+
+    def array(tensor):
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            return Odd("no plain tensor")
+        if tensor.numel() * tensor.element_size() > len(data):
+            return Odd(f"said to be of {tensor.numel():,} numbers, more than the file holds")
+        try:
+            return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor.resolve_neg()).numpy()
+        except (TypeError, RuntimeError):  # a kind of number that numpy does not know
+            return Odd(f"of {tensor.dtype}")
+
+    return plain(loaded)
 
 
 def _inspect(name: str, data: bytes):
     """Refuse a .pth that is no plain archive of torch, declares more than it holds, or wants to call anything."""
+    if LEGACY in data[:16]:
+        raise ValueError(
+            f"{name} is refused: it is in the format of torch before 1.6; save it again, with "
+            f'torch.save(torch.load("{name}", weights_only=True), "{name}")'
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             pickles = [member for member in members if member.filename.endswith("/data.pkl")]
             if len(members) > MEMBERS or sum(member.file_size for member in members) > len(data):
                 raise ValueError("it declares more than it holds")
+            if any("/code/" in member.filename for member in members):
+                raise ValueError("it is a TorchScript program: save its state_dict() alone")
             if any(m.compress_type != zipfile.ZIP_STORED or not MEMBER.fullmatch(m.filename) for m in members):
                 raise ValueError("it holds packed or foreign files")
             if len(pickles) != 1 or pickles[0].file_size > PICKLE_BYTES:
@@ -190,14 +184,8 @@ def _inspect(name: str, data: bytes):
             program = archive.read(pickles[0])
         for opcode, argument, _ in pickletools.genops(program):
             if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"):
-                raise ValueError("its pickle does more than build tensors")
+                raise ValueError("its pickle does more than build tensors in protocol 2: save its state_dict() alone")
             if opcode.name == "GLOBAL" and not CALLS.fullmatch(argument):
-                raise ValueError(f"loading it would call {shown(argument)}: save its state_dict alone")
+                raise ValueError(f"loading it would call {shown(argument)}: save its state_dict() alone")
     except Exception as error:  # hostile bytes end in any kind of it
         raise ValueError(f"{name} is refused: {shown(error, 160)}") from None
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    # A float64 beyond float32 is infinite, and refused as such.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return values.astype(np.float32)

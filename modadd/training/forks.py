@@ -28,6 +28,8 @@ def fork(parent: Run, step: int, weights_only: bool = False, **changes) -> Run:
     """
     if wrong := changes.keys() - set(SETTINGS):
         raise ValueError(f"a fork can change {', '.join(SETTINGS)}, not {', '.join(sorted(wrong))}")
+    if any(changes.get(name, getattr(parent, name)) != getattr(parent, name) for name in ("frac_train", "split")):
+        changes = changes | {"trained": ""}  # another split is drawn
     child = replace(parent, parent=f"{parent.id}@{step}{'/weights' if weights_only else ''}", **changes)
     if not 0 < step < child.epochs:
         raise ValueError(f"a fork leaves between steps 1 and {child.epochs - 1:,} of {child.epochs:,}, not at {step:,}")
