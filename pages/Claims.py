@@ -23,7 +23,7 @@ st.markdown(
     "stated: a claim **holds** on one side, **fails** on the other, and is true **in part** between. A run that was "
     "stopped early may fail for want of time; the pages linked show how far it had come."
 )
-asked = st.query_params.get("run", "")
+asked = st.session_state.get("run") or ""
 other = ui.find(asked).record if asked else None
 linked = other is not None and other.run.p == p
 if asked and other is None:

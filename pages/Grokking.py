@@ -10,7 +10,7 @@ from modadd.runs import P_GROK, WARMUP
 
 p = ui.page("Grokking")
 st.title("Memorise, then generalise")
-if "run" not in st.query_params and p < P_GROK:
+if not st.session_state.get("run") and p < P_GROK:
     st.info(f"Grokking is studied from p = {P_GROK} on: at p = {p} too few pairs are left to test on. Move p up.")
     st.stop()
 record = ui.choose_run(p, ["grokking"])

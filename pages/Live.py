@@ -62,7 +62,7 @@ def start(run: Run, **resume):
     """Queue a run and put its id into the URL."""
     with ui.refusals():
         ui.lab().submit(run, device, **resume)
-        st.session_state["run"] = st.query_params["run"] = run.id
+        ui.open_run(run.id)
         st.rerun()
 
 
@@ -73,23 +73,17 @@ if run is not None:
     if st.sidebar.button("Train", type="primary", icon=":material/play_arrow:", width="stretch"):
         start(run)
 
-run_id = st.query_params.get("run") or st.session_state.get("run") or (run and run.id)
+asked = ui.asked_run(p)
+run_id = asked.id if asked else run and run.id
 if run_id is None:
     st.stop()
 found = ui.find(run_id)
 if found.record is None and found.job is None:
-    asked = st.query_params.get("run")
-    if asked and asked != (run and run.id):
-        st.error(f"No run called {ui.plain(asked)} is here: choose its settings on the left and press Train.")
-        st.session_state.pop("run", None)
-        del st.query_params["run"]
-    else:
-        st.info(
-            "Choose a preset in the sidebar and press **Train**: every chart then grows while the network learns. At "
-            "p = 23 it takes seconds."
-        )
+    st.info(
+        "Choose a preset and press **Train**: every chart then grows while the network learns. At p = 23 it takes "
+        "seconds."
+    )
     st.stop()
-st.session_state["run"] = st.query_params["run"] = run_id
 shown = found.record.run if found.record is not None else found.job.run
 st.session_state["in-view"] = shown.id
 other = [name for name in compare.differing([shown, run or shown]) if name not in ("preset", "precision")]

@@ -35,12 +35,12 @@ def phased(step: int):
 def pick_dot():
     """A click on a dot names the neuron whose race is opened."""
     if dots := st.session_state["scatter"].selection.get("dot"):
-        st.session_state["raced"] = st.session_state["opened"] = int(dots[0]["neuron"])
+        st.session_state["raced"] = st.session_state["phases-opened"] = int(dots[0]["neuron"])
 
 
 def body(step: int):
     """Everything that moves with the step."""
-    if (opened := st.session_state.pop("opened", None)) is not None:
+    if (opened := st.session_state.pop("phases-opened", None)) is not None:
         st.session_state["neuron"] = opened
         st.switch_page("pages/Lottery.py", query_params={"run": run.id, "p": str(p)})
     frame = phased(step)

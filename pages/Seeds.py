@@ -13,6 +13,7 @@ from modadd.records.store import Damaged
 from modadd.runs import P_GROK, preset, presets_at
 
 SURE_SECONDS = 600  # from here on one is asked again
+USUAL = "42, 1-4"  # seeds
 
 p = ui.page("Seeds")
 st.title("What is luck, and what is law?")
@@ -27,8 +28,10 @@ left, right = st.columns(2)
 ui.links.carry("preset", key := f"seeds-preset-{p >= P_GROK}", ui.links.one_of(names))
 st.session_state.setdefault(key, "grokking" if p >= P_GROK else names[0])
 name = left.selectbox("Preset", names, key=key, disabled=ui.links.locked("run"))
+ui.links.carry("seeds", "seeds-typed", ui.links.words(), USUAL)
+st.session_state.setdefault("seeds-typed", USUAL)
 text = right.text_input(
-    "Seeds", "42, 1-4", key="seeds", bind="query-params", persist_state="session", max_chars=200,
+    "Seeds", key="seeds-typed", persist_state="session", max_chars=200,
     help="Whole numbers and ranges, such as 42, 1-4: at most 64 seeds.",
 )  # fmt: skip
 try:

@@ -25,7 +25,7 @@ st.latex(theory.QUAD_FLOW_TEX)
 def film(name: str, step_S: np.ndarray, body):
     """Play `body(at)` over the steps of a simulation."""
     moments = np.unique(step_S[np.linspace(0, len(step_S) - 1, MOMENTS + 1).round().astype(int)])
-    ui.film(body, moments.tolist(), f"sim-{name}", "Step")
+    ui.film(body, moments.tolist(), f"sim-{name}", "Step", docked=False)
 
 
 def theatre(name: str, case: dict):

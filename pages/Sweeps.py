@@ -24,12 +24,15 @@ lab, names = ui.lab(), [*presets_at(p), *TRANSFORMERS]
 left, right = st.columns(2)
 name = left.selectbox("Preset", names, names.index("grokking") if p >= P_GROK else 0, key=f"sweep-preset-{p >= P_GROK}")
 epochs = right.number_input("Training steps", 1, EPOCHS_MAX, preset(name, p).epochs, step=1000, key=f"steps-{name}")
-typed = {"bind": "query-params", "persist_state": "session", "max_chars": 200}
-decays = left.text_input("Weight decays", "0.5, 1, 2", key="decays", **typed)
-seeds = right.text_input("Seeds", "42, 123, 456", key="seeds", **typed)
+typed = {"decays": "0.5, 1, 2", "seeds": "42, 123, 456", "vary": ""}
+for word, usual in typed.items():
+    ui.links.carry(word, f"sweep-{word}", ui.links.words(), usual)
+    st.session_state.setdefault(f"sweep-{word}", usual)
+decays = left.text_input("Weight decays", key="sweep-decays", max_chars=200, persist_state="session")
+seeds = right.text_input("Seeds", key="sweep-seeds", max_chars=200, persist_state="session")
 further = left.text_input(
-    "Further settings", "", key="vary", placeholder="lr = 1e-4, 3e-4; frac_train = 0.6", **typed,
-    help=f"Any of {', '.join(sweep.SETTINGS)}; one value just sets it.",
+    "Further settings", key="sweep-vary", placeholder="lr = 1e-4, 3e-4; frac_train = 0.6", max_chars=200,
+    persist_state="session", help=f"Any of {', '.join(sweep.SETTINGS)}; one value just sets it.",
 )  # fmt: skip
 with right.popover("When does a run grok?", width="stretch", icon=":material/tune:"):
     criterion = sweep.Criterion(

@@ -21,17 +21,12 @@ SETTINGS = {
 
 p = ui.page("Tasks")
 st.title("The same trick on harder questions")
-asked = ui.find(st.query_params.get("run", ""))
-opened = asked.record.run if asked.record else asked.job.run if asked.job else None
-if opened is None or opened.model != "pre-ln" or opened.p != p:
-    if "run" in st.query_params and (opened is None or opened.p == p):
-        name = ui.plain(st.query_params["run"])
-        st.error(f"No run called {name} on one of these tasks is here; showing the preset at p = {p} instead.")
+opened = ui.asked_run(p)
+if opened is not None and opened.model != "pre-ln":
     opened = None
-    st.query_params.pop("run", None)
-elif st.session_state.get("opened") != opened.id:
-    st.session_state["opened"], st.session_state["task"] = opened.id, opened.task
-leave = lambda: st.query_params.pop("run", None)  # noqa: E731
+elif opened is not None and st.session_state.get("task-opened") != opened.id:
+    st.session_state["task-opened"], st.session_state["task"] = opened.id, opened.task
+leave = lambda: ui.open_run(None)  # noqa: E731
 st.session_state.setdefault("task", "addition")
 ui.links.carry("task", "task", ui.links.one_of(NAMES))
 task = st.segmented_control("Task, modulo p", NAMES, format_func=NAMES.get, required=True, key="task", on_change=leave)
@@ -77,7 +72,7 @@ if found.record is None and not live:
     if st.button("Train it", type="primary", icon=":material/play_arrow:"):
         with ui.refusals():
             ui.lab().submit(run)
-            st.query_params["run"] = run.id
+            ui.open_run(run.id)
             st.rerun()
     st.stop()
 

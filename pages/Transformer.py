@@ -7,6 +7,7 @@ from modadd import Run, ui
 from modadd.analysis import phases
 from modadd.figures import transformer as draw
 from modadd.frames import one_layer
+from modadd.records.store import ID
 from modadd.runs import P_GROK, preset
 
 PUBLISHED_P = 113
@@ -68,7 +69,7 @@ def invite(others: dict[str, str]):
     if ui.find(run.id).record or st.button("Train it", type="primary", icon=":material/play_arrow:"):
         with ui.refusals():
             ui.lab().submit(run)
-            st.query_params["run"] = run.id
+            ui.open_run(run.id)
             st.rerun()
     st.stop()
 
@@ -106,9 +107,8 @@ def opened(run_id: str, at: int, _run: Run, _frame):
     return one_layer.take_frame(_run, *phases.opened(_run, _frame), final=True)
 
 
-if (asked := ui.find(st.query_params.get("run", "")).record) is not None and asked.run.p != p:
-    del st.query_params["run"]
-if "run" in st.query_params or ui.find(preset("transformer", p).id).live:
+opened_by_id = ID.fullmatch(st.session_state.get("run") or "")
+if opened_by_id or ui.find(preset("transformer", p).id).live:
     record = ui.choose_run(p, ["transformer"], models=("transformer",))
 else:
     named = networks()
@@ -126,7 +126,7 @@ st.markdown(
     f"This one has {run.heads} heads and {run.d_mlp} ReLU neurons, {run.weights:,} weights in all, and trains on "
     f"{run.frac_train:.0%} of the {p * p:,} sums with weight decay {run.weight_decay:g}."
 )
-if "run" not in st.query_params:
+if not opened_by_id:
     st.caption(ui.provenance(record))
 
 st.subheader("Which frequencies does it use?")

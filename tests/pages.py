@@ -1,6 +1,8 @@
 """What tests of pages share: opening one without a browser, and what is seen on it."""
 
+import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import streamlit as st
@@ -72,3 +74,45 @@ def charts(test: AppTest) -> list[bytes]:
 def press(test: AppTest, label: str) -> AppTest:
     """The page after a click on this button."""
     return next(button for button in test.button if button.label == label).click().run()
+
+
+def _component(test: AppTest, name: str, key: str | None = None) -> dict | None:
+    """What a component of the frame is given."""
+    for element in test.get("bidi_component"):
+        if element.proto.component_name == name:
+            given = json.loads(element.proto.json)
+            if key in (None, given.get("key")):
+                return given
+    return None
+
+
+def bar(test: AppTest) -> dict:
+    """The first row of the instrument bar."""
+    return _component(test, "modadd_bar")
+
+
+def player(test: AppTest, key: str = "step") -> dict:
+    """The player of this key."""
+    return _component(test, "modadd_player", key)
+
+
+def wish(test: AppTest, **wishes) -> AppTest:
+    """The page after p, run or axis was chosen in the bar."""
+    seen = bar(test)
+    offered = {run for _, runs in seen["runs"] for run, _ in runs}
+    with mock.patch.object(st, "session_state", test.session_state):
+        ui.bar.take(wishes | {"seq": seen["seq"] + 1}, offered)
+    return test.run()
+
+
+def tell(test: AppTest, key: str = "step", **news) -> AppTest:
+    """The page after the browser has told this of the player."""
+    seen = player(test, key)
+    with mock.patch.object(st, "session_state", test.session_state):
+        ui.clock.told(key, seen["moments"], {"seq": seen["seq"] + 1} | news)
+    return test.run()
+
+
+def move(test: AppTest, step: int, key: str = "step") -> AppTest:
+    """The page after the player was moved there."""
+    return tell(test, key, at=step)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from modadd import preset, ui
-from pages import charts, errors, press
+from pages import charts, errors, move, player, tell, wish
 
 LOTTERY, FLOW, SIMULATION, CLAIMS = (
     f"pages/{name}.py" for name in ("Lottery", "Gradient_flow", "Simulation", "Claims")
@@ -57,7 +57,7 @@ def test_a_run_in_the_url_overrides_the_preset(app, page):
 @pytest.mark.parametrize("page", [LOTTERY, FLOW])
 def test_moving_the_modulus_leaves_the_run_in_the_url(app, page):
     test = app(page, run=preset("standard", 23).id)
-    test.select_slider(key="p").set_value(29).run()
+    wish(test, p=29)
     assert not test.exception
     assert not test.error
     assert "run" not in test.query_params
@@ -68,7 +68,7 @@ def test_moving_the_modulus_leaves_the_run_in_the_url(app, page):
 def test_the_player_moves_the_charts(app, page):
     test = app(page, p="23")
     before = charts(test)
-    test.select_slider(key="step").set_value(1000).run()
+    move(test, 1000)
     after = charts(test)
     assert not test.exception
     assert sum(a != b for a, b in zip(before, after, strict=True)) >= 3
@@ -110,10 +110,9 @@ def test_claims_are_judged_with_verdicts_and_filtered(app):
 
 def test_the_simulation_plays_and_stops(app):
     test = app(SIMULATION, p="23")
-    play = next(button for button in test.button if button.label == "Play")
-    play.click().run()
+    tell(test, "sim-case1", playing=True, at=0)
     assert not test.exception
-    assert sum(button.label == "Pause" for button in test.button) == 1
-    press(test, "Pause")
+    assert [player(test, key)["playing"] for key in ("sim-case1", "sim-own", "sim-race")] == [True, False, False]
+    tell(test, "sim-case1", playing=False, at=0)
     assert not test.exception
-    assert not any(button.label == "Pause" for button in test.button)
+    assert not player(test, "sim-case1")["playing"]

@@ -52,6 +52,12 @@ def test_every_page_is_listed_and_there():
     assert files == set(ui.PAGES)
 
 
+WITH_A_RUN = [
+    f"pages/{name}.py" for name in ("Live", "Overview", "Weights", "Phases", "Logits", "Surgery", "Lottery",
+                                    "Gradient_flow", "Claims", "Grokking", "Surfaces", "Forks")
+]  # fmt: skip
+
+
 def training(record) -> str:
     """SMALL as it is in mid-training."""
     run = replace(SMALL, epochs=10**6)
@@ -77,7 +83,7 @@ def imported(record) -> str:
 @pytest.mark.parametrize("state", [training, missing, imported])
 def test_every_page_opens_whatever_state_its_run_is_in(app, record, state):
     run_id = state(record)
-    for page in ui.PAGES if state is missing else ui.lookup.WITH_A_RUN["mlp"]:
+    for page in ui.PAGES if state is missing else WITH_A_RUN:
         test = app(page, p=str(SMALL.p), **({"run": run_id} if run_id else {}))
         assert not test.exception, (page, [error.message for error in test.exception])
         assert not errors(test), (page, errors(test))

@@ -12,7 +12,7 @@ from modadd.analysis import forces
 from modadd.figures import grokking
 from modadd.maths import measures
 from modadd.runs import WARMUP
-from pages import charts, errors, said
+from pages import charts, errors, player, said, wish
 
 PAGE = "pages/Grokking.py"
 
@@ -69,7 +69,7 @@ def test_a_run_in_the_url_brings_its_modulus_and_the_slider_leaves_it(app):
     assert not errors(test)
     assert test.session_state["p"] == run.p
     assert charts(test)
-    test.select_slider(key="p").set_value(23).run()
+    wish(test, p=23)
     assert not test.exception
     assert "run" not in test.query_params
     assert len(charts(test)) == 21
@@ -96,14 +96,12 @@ def test_a_criterion_that_is_never_met_is_called_not_reached(app, grokked):
     test.slider(key="criterion").set_value(100).run()
     assert not test.exception
     assert "not reached" in said(test)
-    assert next(button for button in test.button if "Stage II ends" in button.label).disabled
+    assert dict(player(test)["turns"])["Stage II ends"] is None
 
 
-def test_buttons_jump_to_the_ends_of_the_stages(app, grokked):
-    test = app(p="23")
-    test.button(key="step-Stage I ends").click().run()
-    assert not test.exception
-    assert test.session_state["step"] == grokked.at(measures.stages(grokked)[0], None, "nearest").step
+def test_the_player_marks_the_ends_of_the_stages(app, grokked):
+    ends = measures.stages(grokked)
+    assert dict(player(app(p="23"))["turns"]) == {"Stage I ends": ends[0], "Stage II ends": ends[1]}
 
 
 def test_stages_cover_the_run_and_stop_at_what_was_not_reached(grokked):

@@ -1,14 +1,16 @@
 """What is in view travels in the address: a link opens the same view, holds it still for a class, bears anything."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from conftest import finish
+from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
 from modadd import preset, ui
 from modadd.ui import links
-from pages import errors
+from pages import bar, errors, move, player, tell, wish
 
 
 def address(test: AppTest) -> dict[str, str]:
@@ -17,21 +19,28 @@ def address(test: AppTest) -> dict[str, str]:
 
 def test_what_is_moved_is_in_the_address_and_the_address_opens_the_same_view(app):
     test = app("Weights", p="23")
-    test.selectbox(key="preset-of-standard").set_value("quad_random").run()
-    test.select_slider(key="step").set_value(256).run()
+    wish(test, run="quad_random")
+    move(test, 256)
     test.number_input(key="inspected").set_value(11).run()
-    test.toggle(key="log_steps").set_value(True).run()
+    wish(test, axis="linear")
     test.segmented_control(key="rows_by").set_value("IPR").run()
     link = address(test)
-    assert link == link | {"p": "23", "preset": "quad_random", "step": "256", "neuron": "11", "log": "1", "sort": "IPR"}
+    assert link == link | {
+        "p": "23",
+        "run": "quad_random",
+        "step": "256",
+        "neuron": "11",
+        "axis": "linear",
+        "sort": "IPR",
+    }
     again = app("Weights", **link)
     assert not again.exception
     assert not errors(again)
-    assert again.selectbox(key="preset-of-standard").value == "quad_random"
-    assert again.select_slider(key="step").value == 256
+    assert bar(again)["run"] == "quad_random"
+    assert player(again)["at"] == 256
     assert again.number_input(key="inspected").value == 11
     assert again.segmented_control(key="rows_by").value == "IPR"
-    assert again.toggle(key="log_steps").value
+    assert bar(again)["axis"] == "linear"
     assert [text.value for text in again.subheader] == [text.value for text in test.subheader]
 
 
@@ -56,11 +65,11 @@ def test_a_page_opens_at_the_choice_of_its_link(app, page, query, key, value):
 def test_the_newest_step_needs_no_word_and_a_step_between_frames_opens_the_nearest(app):
     test = app("Phases", p="23")
     assert "step" not in address(test.run())
-    test.button(key="step-Start").click().run()
+    move(test, 0)
     assert address(test)["step"] == "0"
-    test.button(key="step-End").click().run()
+    move(test, 5000)
     assert "step" not in address(test)
-    assert app("Phases", p="23", step="250").select_slider(key="step").value == 256
+    assert player(app("Phases", p="23", step="250"))["at"] == 256
 
 
 def test_while_it_plays_the_address_rests_and_pausing_writes_it_once(app, monkeypatch):
@@ -68,13 +77,13 @@ def test_while_it_plays_the_address_rests_and_pausing_writes_it_once(app, monkey
     written = []
     real = links.write
     monkeypatch.setattr(links, "write", lambda name, value: (written.append(name), real(name, value)))
-    test.button(key="step-Start").click().run()
+    tell(test, playing=True, at=0)
     written.clear()
-    test.button(key="step-play").click().run()
-    test.run()
+    tell(test, playing=True, at=256)
     assert "step" not in written
-    test.button(key="step-play").click().run()
+    tell(test, playing=False, at=304)
     assert "step" in written
+    assert address(test)["step"] == "304"
 
 
 @pytest.mark.parametrize("text", ["-1", "٣", "<b>", "9" * 5000])
@@ -82,7 +91,7 @@ def test_any_text_for_a_number_ends_in_a_number_and_a_sentence(app, text):
     test = app("Lottery", p="23", neuron=text, step=text)
     assert not test.exception
     assert 0 <= test.number_input(key="neuron").value < 512
-    assert test.select_slider(key="step").value in (0, 5000)
+    assert player(test)["at"] in (0, 5000)
     assert len(errors(test)) == 2
     assert all(len(said) < 300 and "instead" in said and "<b>" not in said for said in errors(test))
     assert not errors(test.run())  # said once, and the address is right from then on
@@ -90,12 +99,12 @@ def test_any_text_for_a_number_ends_in_a_number_and_a_sentence(app, text):
 
 def test_a_link_followed_inside_the_lab_overrules_the_session_and_an_old_address_does_not(app):
     test = app("Phases", p="23")
-    test.select_slider(key="step").set_value(256).run()
+    move(test, 256)
     test.query_params["step"] = "64"  # a link
-    assert test.run().select_slider(key="step").value == 64
-    test.select_slider(key="step").set_value(304).run()
+    assert player(test.run())["at"] == 64
+    move(test, 304)
     test.query_params["step"] = "64"  # sent before the browser had heard of 304
-    assert test.run().select_slider(key="step").value == 304
+    assert player(test.run())["at"] == 304
     assert address(test)["step"] == "304"
 
 
@@ -111,37 +120,84 @@ def test_the_overview_shows_the_run_of_its_link(app):
 
 
 def test_a_link_for_a_class_locks_and_hides_and_stays_on_every_page(app):
-    test = app("Phases", p="23", step="256", lock="p,run,step", hide="controls,sidebar")
+    test = app("Phases", p="23", step="256", lock="p,run,step", hide="controls,navigation")
     assert not test.exception
     assert not errors(test)
-    for control in (
-        test.select_slider(key="p"), test.selectbox(key="preset-of-standard"), test.select_slider(key="step"),
-        test.button(key="step-play"), test.button(key="step-Start"),
-    ):  # fmt: skip
-        assert control.disabled
+    assert bar(test)["locked"] == ["p", "run", "step"]
+    assert player(test)["locked"]
+    wish(test, p=29, run="grokking")
+    move(test, 0)
+    assert (test.session_state["p"], bar(test)["run"], player(test)["at"]) == (23, "standard", 256)
     hidden = "".join(element.proto.body for element in test.get("html"))
-    assert "stSidebar" in hidden
+    assert "stToolbar" in hidden
     assert "stSlider" in hidden
     assert {"lock", "hide"} <= address(test.run()).keys()
     free = app("Phases", p="23", lock="everything", hide="<style>")
-    assert not free.select_slider(key="p").disabled
+    assert not bar(free)["locked"]
     assert len(errors(free)) == 2
 
 
-def test_the_popovers_offer_the_address_and_compose_one_for_a_class(app):
-    test = app("Phases", p="23", step="256")
-    test.session_state["copy-link"] = True
-    test.run()
-    assert "step=256" in test.sidebar.code[0].value
-    test.session_state["copy-link"], test.session_state["class-link"] = False, True
-    test.run()
-    test.button_group(key="class-lock").set_value(["p", "step"]).run()
-    test.button_group(key="class-hide").set_value(["sidebar"]).run()
-    made = test.sidebar.code[0].value
-    assert "lock=p,step" in made
-    assert "hide=sidebar" in made
-    assert any("not a protection" in text.value for text in test.sidebar.caption)
-    assert "lock" not in address(test)  # whoever composes it keeps the controls
+@pytest.mark.parametrize("late", [0.2, 3.0, 9.0])
+def test_state_and_address_do_not_part_however_late_the_browser_tells(app, monkeypatch, late):
+    clock = [0.0]
+    monkeypatch.setattr(links.time, "monotonic", lambda: clock[0])
+    test = app("Overview", p="23", step="600")
+    told = "23"
+    for p in range(25, 45, 2):
+        clock[0] += late / 10
+        test.query_params["p"] = told  # sent before the browser had heard of the last ones
+        wish(test, p=p)
+        told = str(p - 2)
+    assert test.session_state["p"] == bar(test)["p"] == 43
+    assert address(test)["p"] == "43"
+    assert address(test).get("step") == (
+        None if player(test)["at"] == player(test)["moments"][-1] else str(player(test)["at"])
+    )
+    assert not errors(test)
+
+
+def test_a_wish_for_a_step_survives_a_page_that_ends_before_it(app):
+    test = app("Overview", p="23", step="9000")
+    assert player(test)["at"] == 9000
+    for page in ("Lottery", "Grokking"):
+        test.query_params.clear()  # as the navigation leads there
+        test.switch_page(f"pages/{page}.py").run()
+        assert not test.exception
+        assert not errors(test)
+        assert player(test)["at"] == (5000 if page == "Lottery" else 9000)
+
+
+def test_a_growing_run_is_followed_on_every_page_until_the_player_is_moved(app):
+    test = app("Lottery", p="23")
+    test.switch_page("pages/Grokking.py").run()
+    assert "step" not in address(test)
+    assert player(test)["at"] == player(test)["moments"][-1]
+
+
+def test_the_navigation_keeps_the_run_where_it_can_be_shown(app):
+    run = preset("quad_random", 23)
+    test = app("Phases", p="23", run=run.id)
+    test.query_params.clear()
+    test.switch_page("pages/Weights.py").run()
+    assert address(test) == {"p": "23", "run": run.id}
+    assert bar(test)["run"] == run.id
+
+
+def test_a_run_of_another_modulus_is_left_with_a_sentence(app):
+    test = app("Grokking", p="23", run=preset("standard", 31).id)
+    assert not test.exception
+    assert any("is a run of p = 31: showing p = 23 instead" in text.value for text in test.info)
+    assert "run" not in address(test)
+
+
+def test_no_two_pages_share_a_key_that_is_not_declared(app):
+    """A page's own choices do not move another page; a word of the address may mean the same on several."""
+    owners = {}
+    shared = {"p", "run", "step", "axis", "neuron", "criterion", "lock", "hide"}
+    for file in sorted((ROOT / "pages").glob("*.py")):
+        for key in set(re.findall(r'key="([\w-]+)"|session_state\[?\.?\w*\(?"([\w-]+)"', file.read_text())):
+            owners.setdefault(next(filter(None, key)), set()).add(file.stem)
+    assert {key: pages for key, pages in owners.items() if len(pages) > 1 and key not in shared} == {}
 
 
 def test_a_value_beyond_a_smaller_run_is_brought_to_its_end(app):
@@ -162,7 +218,6 @@ def test_a_value_beyond_a_smaller_run_is_brought_to_its_end(app):
         (links.whole(2, 5), "9", 5, "2.5"),
         (links.one_of(("a", "b")), "b", "b", "c"),
         (links.several(("a", "b")), "b,x,a,b", ["b", "a"], "x"),
-        (links.flag, "1", True, "yes"),
     ],
 )
 def test_a_check_gives_the_nearest_value_or_a_sentence(check, good, value, bad):
@@ -172,7 +227,7 @@ def test_a_check_gives_the_nearest_value_or_a_sentence(check, good, value, bad):
 
 
 def test_a_value_reads_back_from_its_text():
-    for check, value in ((links.whole(0, 9), 7), (links.several("abc"), ["c", "a"]), (links.flag, True),
+    for check, value in ((links.whole(0, 9), 7), (links.several("abc"), ["c", "a"]),
                          (links.words(), "0, 5-9")):  # fmt: skip
         assert check(links.text_of(value)) == value
     assert links.text_of(False) is links.text_of([]) is links.text_of(None) is None

@@ -12,7 +12,7 @@ from modadd.analysis import votes as asked
 from modadd.figures import logits, neurons, phases
 from modadd.maths import fourier
 from modadd.records import rows
-from pages import charts, errors, press
+from pages import bar, charts, errors, move, player, press, wish
 
 COARSE = 0.04  # spectra of compact records keep five binary digits
 CHARTS = {"pages/Weights.py": 11, "pages/Phases.py": 10, "pages/Logits.py": 5, "pages/Surgery.py": 5}
@@ -51,8 +51,8 @@ def test_a_compact_record_is_drawn_as_far_as_it_goes(app, page, p):
     assert not test.exception
     assert not test.error
     assert charts(test)
-    for step in test.select_slider(key="step").options[:1] + test.select_slider(key="step").options[3:4]:
-        test.select_slider(key="step").set_value(int(step.replace(",", ""))).run()
+    for step in player(test)["moments"][:1] + player(test)["moments"][3:4]:
+        move(test, step)
         assert not test.exception
 
 
@@ -75,10 +75,11 @@ def test_any_run_opens_by_its_id_and_can_be_left(app, page, name):
     assert not test.error
     assert test.session_state["p"] == 23
     assert len(charts(test)) >= CHARTS[page]
-    press(test, "Back to the presets")
-    assert "run" not in test.query_params
+    assert bar(test)["run"] == test.query_params["run"]
+    wish(test, run="standard")
+    assert test.query_params["run"] == "standard"
     assert not test.exception
-    assert test.selectbox(key="preset-of-standard").value == "standard"
+    assert bar(test)["run"] == "standard"
 
 
 @pytest.mark.parametrize("page", CHARTS)
@@ -104,7 +105,7 @@ def test_a_record_without_weights_is_drawn_as_far_as_it_goes(app, page, record):
 def test_the_player_moves_the_charts(app, page):
     test = app(page, p="23")
     before = charts(test)
-    test.select_slider(key="step").set_value(0).run()
+    move(test, 0)
     assert not test.exception
     after = charts(test)
     assert sum(a != b for a, b in zip(before, after, strict=False)) >= 8
@@ -112,7 +113,7 @@ def test_the_player_moves_the_charts(app, page):
 
 def test_neurons_beyond_the_kept_spectra_are_shown_where_weights_are(app):
     test = app("pages/Weights.py", p="23")
-    test.select_slider(key="step").set_value(0).run()
+    move(test, 0)
     test.text_input(key="typed_neurons").set_value("3, 100-104").run()
     assert not test.exception
     assert any("at some steps only: shown is step 5,000" in text.value for text in test.caption)

@@ -6,7 +6,7 @@ import pytest
 
 from modadd import preset, ui
 from modadd.records import store as store_module
-from pages import charts, errors, press
+from pages import charts, errors, move, press
 
 PAGES = ["pages/Home.py", "pages/Live.py", "pages/Overview.py", "pages/Runs.py"]
 
@@ -51,7 +51,7 @@ def test_overview_explains_that_grokking_starts_at_19(app):
 def test_the_player_moves_every_chart_of_the_overview(app):
     test = app("pages/Overview.py", p="23")
     before = charts(test)
-    test.select_slider(key="step").set_value(200).run()
+    move(test, 200)
     after = charts(test)
     assert not test.exception
     assert all(a != b for a, b in zip(before, after, strict=True))
@@ -69,7 +69,7 @@ def test_a_run_id_that_does_not_exist_is_one_sentence(app, bad):
     test = app("pages/Live.py", run=bad)
     assert not test.exception
     assert len(errors(test)) == 1
-    assert "is here: choose its settings on the left and press Train" in errors(test)[0]
+    assert "No run called" in errors(test)[0]
     assert len(errors(test)[0]) < 600
 
 

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from modadd import Run, preset, ui
 from modadd.figures import surfaces
 from modadd.frames import pre_ln
+from pages import move
 
 PAGE = "pages/Surfaces.py"
 P = 13
@@ -134,7 +135,7 @@ def test_any_neuron_of_a_transformer_is_shown_at_any_step(app):
     neuron = test.number_input(key=f"surface-of-{TINY.id}")
     for m, step in ((0, 0), (10, 16)):
         neuron.set_value(m)
-        test.select_slider(key="step").set_value(step).run()
+        move(test, step)
         assert not test.exception
         assert len(plots(test)) == 2 or any("there is nothing to see" in text.value for text in test.info)
 

@@ -140,7 +140,7 @@ def test_the_price_of_a_large_grid_must_be_confirmed(app):
     assert button(test, "Train 40 runs").disabled
     next(box for box in test.checkbox if box.label.startswith("Yes, train 40 runs")).check().run()
     assert not button(test, "Train 40 runs").disabled
-    test.text_input(key="seeds").set_value("1, 2").run()
+    test.text_input(key="sweep-seeds").set_value("1, 2").run()
     assert not button(test, "Train 4 runs").disabled
 
 

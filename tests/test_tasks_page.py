@@ -12,7 +12,7 @@ from modadd import Run, preset, tasks, ui
 from modadd.figures import tasks as draw
 from modadd.figures.print import tasks as paper
 from modadd.frames import pre_ln as measures
-from pages import charts, press
+from pages import charts, move, press
 
 SMALL = Run(
     p=5, model="pre-ln", activation="gelu", d_model=6, d_mlp=24, heads=2, layers=2, batch=16, lr=1e-2,
@@ -46,7 +46,7 @@ def test_a_record_is_drawn_and_the_player_moves_it(app, records, task):
         CHARTS[task] + INSIDE + LAYERS <= len(charts(test)) <= CHARTS[task] + INSIDE + LAYERS + 6
     )  # one pair and up to five
     before = charts(test)
-    test.select_slider(key="step").set_value(0).run()
+    move(test, 0)
     assert not test.exception
     assert charts(test)[: len(before) // 2] != before[: len(before) // 2]
 

@@ -13,7 +13,7 @@ from modadd.analysis import phases
 from modadd.figures import transformer as draw
 from modadd.figures.print import transformer
 from modadd.frames import one_layer
-from pages import charts, press
+from pages import charts, move, press
 
 PAGE = "pages/Transformer.py"
 TINY = Run(
@@ -132,7 +132,7 @@ def test_a_run_that_groks_is_drawn_beside_the_mlp_and_the_player_moves_it(app, g
     keys = int(phases.final_keys(grokked).sum())
     assert len(charts(test)) == SPECTRA + TRAINING + EXCLUDED + PAIRS + keys + INSIDE + BESIDE
     before = charts(test)
-    test.select_slider(key="step").set_value(0).run()
+    move(test, 0)
     assert not test.exception
     assert any("there is no circle to draw yet" in text.value for text in test.markdown)
     assert charts(test)[:SPECTRA] != before[:SPECTRA]
@@ -175,7 +175,7 @@ def test_a_record_is_drawn_as_far_as_it_goes(app, tiny, unwanted):
     assert len(charts(test)) >= SPECTRA + TRAINING
     if "maps" in unwanted:
         assert any("keeps no weights and no maps" in text.value for text in test.info)
-    test.select_slider(key="step").set_value(0).run()
+    move(test, 0)
     assert not test.exception
 
 

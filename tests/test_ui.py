@@ -14,8 +14,8 @@ from modadd import preset, ui
 from modadd.figures import curves, export, grids, neurons, style, weights
 from modadd.jobs.lab import Job
 from modadd.records import rows
-from modadd.ui import clock, reels
-from pages import charts
+from modadd.ui import reels
+from pages import charts, move, player, tell, wish
 
 WITH_A_RUN = ["Weights", "Phases", "Logits", "Surgery", "Lottery", "Gradient_flow", "Claims"]
 P = 7
@@ -39,7 +39,7 @@ def put_live(record, frames: int | None = None, run=None) -> Job:
 
 
 def step_of(test: AppTest) -> int:
-    return test.select_slider(key="step").value
+    return player(test)["at"]
 
 
 @pytest.mark.parametrize("page", WITH_A_RUN)
@@ -81,104 +81,101 @@ def test_the_player_stands_on_the_newest_frame_until_it_is_moved(app, halfway):
     assert step_of(test) == halfway.frame_steps[4]
     put_live(halfway, 9)
     assert step_of(test.run()) == halfway.frame_steps[8]
-    test.select_slider(key="step").set_value(halfway.frame_steps[2]).run()
+    move(test, halfway.frame_steps[2])
     put_live(halfway, 12)
     assert step_of(test.run()) == halfway.frame_steps[2]
-    test.button(key="step-End").click().run()
+    move(test, halfway.frame_steps[11])
     assert step_of(test) == halfway.frame_steps[11]
     put_live(halfway)
     assert step_of(test.run()) == 400
 
 
-def test_the_buttons_of_the_player_step_and_jump(app):
+def test_the_player_knows_its_moments_and_marks_when_most_is_right(app):
     test = app("Phases", p="23")
-    steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
-    assert test.button(key="step-Forward").disabled
-    assert step_of(test.button(key="step-Back").click().run()) == steps[-2]
-    assert step_of(test.button(key="step-Forward").click().run()) == steps[-1]
-    assert step_of(test.button(key="step-Start").click().run()) == 0
-    assert test.button(key="step-Back").disabled
-    end = ui.find(preset("standard", 23).id).record.summary["stage1_end"]
-    there = step_of(test.button(key="step-Stage I ends").click().run())
-    assert there == min(steps, key=lambda step: abs(step - end))
+    record = ui.find(preset("standard", 23).id).record
+    assert player(test)["moments"] == list(record.frame_steps)
+    assert player(test)["turns"] == [["95 % right", record.summary["stage1_end"]]]
+    grown = player(app("Phases", p="23", run="grokking"))
+    summary = ui.find(preset("grokking", 23).id).record.summary
+    assert [end for _, end in grown["stages"]] == [summary["stage1_end"], summary["stage2_end"], grown["moments"][-1]]
 
 
-def test_a_stage_that_was_not_reached_cannot_be_jumped_to(app, halfway):
+def test_a_stage_that_was_not_reached_is_not_marked(app, halfway):
     short = replace(halfway, history=halfway.history | {"train_accuracy": 0 * halfway.history["train_accuracy"]})
     job = put_live(short)
-    test = app("Phases", run=job.run.id)
-    button = test.button(key="step-Stage I ends")
-    assert button.label == "Stage I ends: not reached"
-    assert button.disabled
+    assert player(app("Phases", run=job.run.id))["turns"] == [["95 % right", None]]
 
 
-def playing(test: AppTest) -> reels.Film | None:
-    return test.session_state["step-playing"]
+def film_of(test: AppTest) -> reels.Film | None:
+    return test.session_state["step-film"]
 
 
-def arrive(test: AppTest, monkeypatch, **news) -> AppTest:
-    """The page after the browser has told how far the film is."""
-    with monkeypatch.context() as patch:
-        patch.setattr(clock.st, "session_state", test.session_state)
-        clock._arrived("step", news)
-    return test.run()
-
-
-def test_playing_follows_the_browser_and_stops_at_the_end(app, monkeypatch):
+def test_playing_follows_the_browser_and_stops_at_the_end(app):
     test = app("Phases", p="23")
-    steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
-    test.button(key="step-play").click().run()
+    steps = player(test)["moments"]
+    tell(test, playing=True, at=steps[0])
     assert not test.exception
-    assert test.button(key="step-play").label == "Pause"
-    assert test.select_slider(key="step").disabled
-    assert step_of(test) == steps[0]  # from the start, for the end was in view
-    take = playing(test).take
-    arrive(test, monkeypatch, take=take, at=steps[3], parcel=0)
+    assert player(test)["playing"]
+    assert step_of(test) == steps[0]
+    tell(test, playing=True, at=steps[3])
     assert not test.exception
     assert step_of(test) == steps[3]
-    test.selectbox(key="step-speed").set_value(2).run()
-    arrive(test, monkeypatch, take=take, at=steps[-1], parcel=0, ended=True)
+    tell(test, speed=2)
+    assert player(test)["speed"] == 2
+    tell(test, playing=False, at=steps[-1])
     assert step_of(test) == steps[-1]
-    assert test.button(key="step-play").label == "Play"
-    assert not test.select_slider(key="step").disabled
+    assert not player(test)["playing"]
 
 
-def test_pause_leaves_the_step_where_it_is_and_late_news_are_ignored(app, monkeypatch):
+def test_news_that_come_late_are_ignored(app):
     test = app("Weights", p="23")
-    steps = [int(step.replace(",", "")) for step in test.select_slider(key="step").options]
-    test.button(key="step-play").click().run()
-    take = playing(test).take
-    arrive(test, monkeypatch, take=take, at=steps[5], parcel=0)
-    test.button(key="step-play").click().run()
-    assert step_of(test) == steps[5]
-    assert step_of(arrive(test, monkeypatch, take=take, at=steps[9], parcel=0)) == steps[5]
-    test.button(key="step-play").click().run()
-    assert step_of(arrive(test, monkeypatch, take=take, at=steps[9], parcel=0)) == steps[5]  # of the film before
+    steps = player(test)["moments"]
+    tell(test, playing=True, at=steps[5], seq=20)
+    tell(test, playing=False, at=steps[5], seq=21)
+    assert step_of(tell(test, playing=True, at=steps[9], seq=19)) == steps[5]
+    assert not player(test)["playing"]
 
 
-def test_nonsense_from_the_browser_leaves_a_step_that_there_is(app, monkeypatch):
+def test_frames_are_sent_ahead_once_they_are_wished_for_and_anew_for_another_run(app):
+    test = app("Phases", p="23")
+    assert player(test)["take"] == 0
+    tell(test, film=True)
+    take = player(test)["take"]
+    assert take
+    assert player(test)["frames"]
+    assert player(move(test, 0))["take"] == take
+    wish(test, run="quad_random")
+    assert player(test)["take"] == 0
+
+
+def test_nonsense_from_the_browser_leaves_a_step_that_there_is(app):
     test = app("Lottery", p="23")
-    test.button(key="step-play").click().run()
-    take = {"take": playing(test).take}
-    with monkeypatch.context() as patch:
-        patch.setattr(clock.st, "session_state", test.session_state)
-        for news in (None, "x", {"at": "<b>"}, {"parcel": "x"}, {"take": []}, {"at": -5}, {"at": True}, {"at": 10**12}):
-            clock._arrived("step", take | news if isinstance(news, dict) else news)
-    assert not test.run().exception
-    assert f"{step_of(test):,}" in test.select_slider(key="step").options
+    steps = player(test)["moments"]
+    for news in ({"at": "<b>"}, {"parcel": "x"}, {"take": []}, {"at": -5}, {"at": True}, {"at": 10**12},
+                 {"speed": 7}, {"playing": "x"}, {"film": 1}, {"seq": "x"}, {"seq": None}):  # fmt: skip
+        tell(test, **news)
+        assert not test.exception
+        assert step_of(test) in steps
+    assert not wish(test, p="<b>", run="x", axis=3).exception
 
 
 @pytest.mark.parametrize("page", ["Overview", "Phases", "Logits"])
 def test_a_film_brings_every_chart_at_every_moment(app, page):
-    test = app(page, p="23")
-    test.button(key="step-play").click().run()
-    film, options = playing(test), test.select_slider(key="step").options
-    moments = [int(step.replace(",", "")) for step in options]
+    test = tell(app(page, p="23"), film=True)
+    film, moments = film_of(test), player(test)["moments"]
     film.parcel(moments, moments[0], budget=60)
     assert not film.plain
     assert len(film.reels) == len(charts(test))
     for reel in film.reels.values():
         assert set(reel.sent) == set(moments)
+
+
+def test_frames_for_one_who_drags_come_from_everywhere_first(record):
+    film, moments = reels.Film(), list(range(0, 330, 10))
+    film.shows("dots", lambda at: {"datasets": {"now": style.table(step=[at])}}, 0)
+    sent = [frame[2] for frame in film.parcel(moments, 320, budget=60, inorder=False)["frames"]]
+    assert sorted(sent) == moments
+    assert max(np.diff(sorted(sent[:9]))) <= 80
 
 
 def test_a_film_holds_what_the_charts_show(record):
@@ -243,7 +240,7 @@ def test_a_click_on_a_neuron_opens_its_race(app, halfway):
     run = halfway.run
     ui.lab().store.put(replace(halfway, state=None))
     test = app("Phases", run=run.id)
-    test.session_state["opened"] = 5  # what the callback of a click leaves behind
+    test.session_state["phases-opened"] = 5  # what the callback of a click leaves behind
     test.run()
     assert not test.exception
     assert test.title[0].value.startswith("Every neuron draws")

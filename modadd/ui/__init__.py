@@ -3,10 +3,12 @@
 A page holds a run id. What it draws comes from a Record: a live job's, the cache's or the atlas's,
 looked up in that order by `find`.
 
-    navigation   the page's name, the way to the others, the modulus in view
-    links        what of a view travels in its address; links to copy, and for a class
+    navigation   the frame: the groups of pages, and what opens each of them
+    bar          the first row of the instrument bar: modulus, run, time axis, sharing (bar.js; hover.js)
+    links        what of a view travels in its address
     lookup       runs by id, choosing one, following one that trains, offering to train what is not there
-    clock        the step in view, and playing it; reels is what it sends ahead, player.js its part in the browser
+    clock        its second row: the step in view, and playing it; reels is what it sends ahead, player.js its part in
+                 the browser
     charts       drawing, and taking charts and their data home
     along        taking a whole run home
     bin          choosing a run by its id, training it again, deleting it, and taking that back
@@ -17,6 +19,7 @@ looked up in that order by `find`.
 
 from . import early, links
 from .along import take_along
+from .bar import open_run
 from .bin import bin_of_runs, chosen_card, delete, train_again
 from .charts import csv, draw, frozen, show, specification
 from .clock import film, play, player
@@ -24,6 +27,7 @@ from .lookup import (
     HOMES,
     TICK,
     Found,
+    asked_run,
     choose_run,
     compare_link,
     default_device,
@@ -35,7 +39,6 @@ from .lookup import (
     offer,
     price,
     refusals,
-    shown_run,
     with_asked,
 )
 from .navigation import GROUPS, PAGES, log_steps, navigate, page
@@ -43,9 +46,9 @@ from .progress import headline, stage_line, status, steers, stop_all
 from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
-    "GROUPS", "HOMES", "PAGES", "TICK", "Found", "bin_of_runs", "choose_run", "chosen_card", "compare_link", "count",
-    "csv", "default_device", "delete", "devices", "draw", "duration", "early", "film", "find", "follow", "frozen",
-    "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached", "number", "offer", "page", "plain",
-    "play", "player", "price", "provenance", "refusals", "show", "shown_run", "size", "specification", "stage_line",
-    "status", "steers", "stop_all", "take_along", "train_again", "with_asked",
+    "GROUPS", "HOMES", "PAGES", "TICK", "Found", "asked_run", "bin_of_runs", "choose_run", "chosen_card",
+    "compare_link", "count", "csv", "default_device", "delete", "devices", "draw", "duration", "early", "film",
+    "find", "follow", "frozen", "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached", "number",
+    "offer", "open_run", "page", "plain", "play", "player", "price", "provenance", "refusals", "show", "size",
+    "specification", "stage_line", "status", "steers", "stop_all", "take_along", "train_again", "with_asked",
 ]  # fmt: skip

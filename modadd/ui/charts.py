@@ -14,8 +14,9 @@ from . import reels
 # A description and a tooltip made for every mark of every redraw cost more than the marks; charts have an alt
 # text, and those with something to tell have tooltips of their own.
 QUIET = {"mark": {"aria": False, "tooltip": None}, "axis": {"aria": False}, "legend": {"aria": False}}
-# A film draws on canvases, which take new data in two thirds of the time of an SVG, and listens to the player.
+# A film draws on canvases, which take new data in two thirds of the time of an SVG.
 FILMED = {"usermeta": {"embedOptions": {"renderer": "canvas"}}}
+# Every chart listens, so that the scripts of the frame find it.
 LISTENS = {"name": "film", "value": 0, "on": [{"events": "window:film", "update": "0"}]}
 
 Chart = alt.TopLevelMixin | Drawing
@@ -67,22 +68,28 @@ def draw(chart: Chart | Callable[[int], Chart], key: str, says: str, pick=None) 
     """Show a chart and return its specification; `key` keeps its place on the page between updates, `says` is its
     alt text; `pick` is called on a click.
 
-    A chart that follows the player (`play`) is given as a function of the moment: the browser then plays it by itself.
+    A chart that follows the player (`play`) is given as a function of the moment: the browser then draws it by itself
+    while it plays and while one drags.  Such a chart keeps its specification at all moments, and only its tables
+    change.  A chart over time takes part in hovering (hover.js) if its lines stand over a column `step`, with their
+    names in `curve` and their values in `value`; the moment in view is a table `now` of one `step`.
     """
     if callable(chart):
         moment, film = reels.now()
         spec = _filmed(chart(moment))
         shown = film.shows(key, lambda at: _filmed(chart(at)), moment) if film else spec
     else:
-        spec = shown = specification(chart)
+        spec = shown = _listening(specification(chart))
     with st.container(key=f"chart-{key}"):
         st.vega_lite_chart(None, shown, key=key, width="stretch", alt=says, on_select=pick or "ignore")
     return spec
 
 
 def _filmed(chart: Chart) -> dict:
-    spec = specification(chart)
-    return spec | FILMED | {"params": [*spec.get("params", []), LISTENS]}
+    return _listening(specification(chart)) | FILMED
+
+
+def _listening(spec: dict) -> dict:
+    return spec | {"params": [*spec.get("params", []), LISTENS]}
 
 
 def csv(log) -> bytes:

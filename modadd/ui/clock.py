@@ -1,7 +1,8 @@
 """Time on a page: the moment in view, and playing it like a film.
 
-The step in view is `session_state["step"]`.  While it plays, the browser draws by itself what was sent ahead
-(reels.py, player.js) and tells a few times a second how far it is; the page's words and numbers follow then.
+The step that one wishes to see is `session_state["step"]`, None for the newest one; a page shows the nearest that it
+has, and the wish stays for the next page.  What the browser was sent ahead (reels.py) it draws by itself while it
+plays or while one drags (player.js), and tells the server how far it is; the page's words and numbers follow then.
 """
 
 from collections.abc import Callable
@@ -13,16 +14,11 @@ from ..records.record import Record
 from . import links, reels
 
 SPEEDS = (1, 2, 4, 8, 15, 30)  # frames a second
-FILM_SECONDS = 12  # a film lasts no longer by default, if the fastest speed allows that
+FILM_SECONDS = 8  # a film lasts about so long by default
+SLOWEST = 8  # frames a second below which it would stutter
+STEP_MAX = 10**9
 SCRIPT = Path(__file__).with_name("player.js").read_text(encoding="utf-8")
-HINT = "Keys: Space plays and pauses, ← and → step, Home and End jump."
-# Where there is room, the player stays in view while the page below it is read.
-CSS = """
-.player-line {font-size: .875rem; opacity: .6}
-@media (min-width: 641px) and (min-height: 600px) {
-  :has(> [class*="st-key-player-bar"]) {position: sticky; top: 0; z-index: 90; padding: 1rem 0 .5rem; background: %s}
-}
-"""
+STAGES = ("I memorisation", "II generalisation", "III cleanup")
 
 
 def player(records: list[Record]) -> int | None:
@@ -30,7 +26,13 @@ def player(records: list[Record]) -> int | None:
 
     It is the same on all pages, and stands on the newest frame until it is moved, also while a run grows.
     """
-    return _moment("step", _steps(records), "Training step", _turns(records))
+    moments = _steps(records)
+    if len(moments) < 2:
+        return moments[0] if moments else None
+    moment = _moment("step", moments)
+    with st.container(key="player-bar-step"):
+        _browser("step", moments, moment, "Training step", _turns(records), None, plays=False)
+    return moment
 
 
 def play(body: Callable[[int | None], None], *records: Record, holding: str | None = None):
@@ -41,51 +43,29 @@ def play(body: Callable[[int | None], None], *records: Record, holding: str | No
     film(body, _steps(records, holding) or _steps(records), "step", "Training step", _turns(records))
 
 
-def film(body: Callable[[int | None], None], moments: list[int], key: str, title: str, turns: dict | None = None):
+def film(
+    body: Callable[[int | None], None], moments: list[int], key: str, title: str, turns: dict | None = None,
+    docked: bool = True,
+):  # fmt: skip
     """Draw `body(moment)` for one of these moments, chosen by hand or played; `turns` are moments with a name, or
-    None for one that was not reached."""
+    None for one that was not reached.  The player is the second row of the instrument bar, or stands in its place on
+    the page if it is not `docked`."""
 
     @st.fragment
     def screen():
-        with st.container(key=f"player-bar-{key}"):
-            moment, film = _moment(key, moments, title, turns or {}, True), st.session_state.get(f"{key}-playing")
-            browser = st.container()
+        place = st.container(key=f"player-bar-{key}")
+        if len(moments) < 2:
+            body(moments[0] if moments else None)
+            return
+        moment = _moment(key, moments)
+        film = _film(key, moments)
         with reels.showing(moment, film):
             body(moment)
-        if len(moments) > 1:
-            with browser:
-                _browser(key, moments, moment, title, film)
+        with place:
+            _browser(key, moments, moment, title, turns or {}, film, docked=docked)
+        links.settle()
 
     screen()
-
-
-def _browser(key: str, moments: list[int], moment: int, title: str, film: reels.Film | None):
-    """The player's part in the browser, with what it is sent ahead."""
-    film_of_nothing = {"take": 0, "parcel": 0, "reels": {}, "columns": [], "frames": []}
-    # The component belongs to the runtime, which tests start anew: it is named each time.
-    grounds = [st.get_option(f"theme.{name}.backgroundColor") for name in ("light", "dark")]
-    style = CSS % f"light-dark({', '.join(grounds)})"
-    st.components.v2.component("modadd_player", js=SCRIPT, css=style, isolate_styles=False)(
-        key=f"{key}-player",
-        data={
-            "key": key, "title": title, "hint": HINT, "moments": moments, "at": moment, "playing": film is not None,
-            "speed": st.session_state.get(f"{key}-speed", _usual_speed(moments)),
-        } | (film.parcel(moments, moment) if film else film_of_nothing),
-        on_tick_change=lambda: _arrived(key, st.session_state[f"{key}-player"].tick),
-    )  # fmt: skip
-
-
-def _arrived(key: str, news):
-    """The browser tells how far the film is; what it tells of a film that was halted meanwhile is late."""
-    film = st.session_state.get(f"{key}-playing")
-    if film is None or not isinstance(news, dict) or news.get("take") != film.take:
-        return
-    if type(news.get("parcel")) is int:
-        film.received(news["parcel"])
-    if type(news.get("at")) is int:
-        st.session_state[key] = news["at"]
-    if news.get("ended"):
-        _halt(key)
 
 
 def _steps(records, holding: str | None = None) -> list[int]:
@@ -98,90 +78,92 @@ def _steps(records, holding: str | None = None) -> list[int]:
 
 
 def _turns(records) -> dict[str, int | None]:
-    """Ends of the stages of the last of these records; only held-back pairs make a second."""
+    """Ends of the stages of the last of these records; only held-out pairs make a second."""
     if not records:
         return {}
     summary, two = records[-1].summary, records[-1].run.frac_train < 1
-    return {"Stage I ends": summary["stage1_end"]} | ({"Stage II ends": summary["stage2_end"]} if two else {})
+    if not two:
+        return {"95 % right": summary["stage1_end"]}
+    return {"Stage I ends": summary["stage1_end"], "Stage II ends": summary["stage2_end"]}
 
 
-def _moment(key: str, moments: list[int], title: str, turns: dict, playable: bool = False) -> int | None:
-    """The slider with its buttons."""
-    if len(moments) < 2:
-        return moments[0] if moments else None
+def _moment(key: str, moments: list[int]) -> int:
+    """The moment to show: the nearest to the one wished for."""
     state = st.session_state
-    links.read(key, key, links.whole(moments[0], moments[-1]))
-    if state.get(key) == state.get(f"{key}-newest"):
-        state[key] = moments[-1]
-    state[f"{key}-newest"] = moments[-1]
-    if state.get(key) not in moments:
-        state[key] = _nearest(moments, state.get(key, moments[-1]))
-    film = state.get(f"{key}-playing")
-    if not film:  # once it pauses, for each change of the address costs
-        links.write(key, None if state[key] == moments[-1] else state[key])
-    at, still = moments.index(state[key]), links.locked("step")
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        _go(key, "Back", moments, -1, still or at == 0, icon="skip_previous")
-        if playable:
-            label, icon = ("Pause", "pause") if film else ("Play", "play_arrow")
-            st.button(
-                label, icon=f":material/{icon}:", key=f"{key}-play", type="primary", on_click=_toggle,
-                args=(key, moments), disabled=still,
-            )  # fmt: skip
-        _go(key, "Forward", moments, 1, still or at == len(moments) - 1, icon="skip_next")
-        for name, turn in {"Start": moments[0], **turns, "End": moments[-1]}.items():
-            near = None if turn is None else _nearest(moments, turn)
-            label = told = None
-            if turn is None:
-                label = f"{name}: not reached"
-            elif near != turn:
-                label, told = f"{name}: {turn:,}", f"The nearest frame is of {near:,}."
-            _go(key, name, [near], 0, still or near is None, label, told=told)
-        if playable:
-            st.selectbox(
-                "Frames a second", SPEEDS, SPEEDS.index(_usual_speed(moments)), format_func=lambda n: f"{n} frames/s",
-                key=f"{key}-speed", label_visibility="collapsed", width=140, persist_state="session",
-            )  # fmt: skip
-    # While it plays, the slider only shows: what it says is a moment old, and no wish.
-    return st.select_slider(
-        title, moments, key=key, format_func=lambda moment: f"{moment:,}", disabled=still or bool(film),
-        persist_state="session", label_visibility="collapsed" if playable else "visible",
+    links.read(key, key, links.whole(0, STEP_MAX))
+    wish = state.get(key)
+    moment = moments[-1] if wish is None else _nearest(moments, wish)
+    if not state.get(f"{key}-playing"):  # once it pauses, for each change of the address costs
+        links.write(key, None if moment == moments[-1] else moment)
+    return moment
+
+
+def _film(key: str, moments: list[int]) -> reels.Film | None:
+    """The film of what is in view; one of something else is over."""
+    state = st.session_state
+    of = (state["page"], state["p"], state.get("in-view"), state.get("axis"), tuple(moments))
+    film = state.get(f"{key}-film")
+    if film is not None and film.of != of:
+        film = state[f"{key}-film"] = None
+        state[f"{key}-playing"] = False
+    if film is None and state.pop(f"{key}-wanted", False):
+        film = state[f"{key}-film"] = reels.Film(of)
+    return film
+
+
+def _stages(turns: dict[str, int | None], last: int) -> list[list]:
+    """[name, its end] of each stage that began."""
+    if "Stage II ends" not in turns:
+        return []
+    ends = [end for end in turns.values() if end is not None]
+    return [[name, end] for name, end in zip(STAGES, [*ends, last], strict=False)]
+
+
+def _browser(key, moments, moment, title, turns, film, docked=True, plays=True):
+    """The player in the browser, with what it is sent ahead."""
+    state = st.session_state
+    nothing = {"take": 0, "parcel": 0, "reels": {}, "columns": [], "frames": []}
+    playing, speed = bool(state.get(f"{key}-playing")), state.get(f"{key}-speed", _usual_speed(moments))
+    # The component belongs to the runtime, which tests start anew: it is named each time.
+    st.components.v2.component("modadd_player", js=SCRIPT, isolate_styles=False)(
+        key=f"{key}-player",
+        data={
+            "key": key, "title": title, "moments": moments, "at": moment, "playing": playing, "speed": speed,
+            "speeds": SPEEDS, "turns": [[name, at] for name, at in turns.items()], "docked": docked, "plays": plays,
+            "stages": _stages(turns, moments[-1]), "log": key == "step" and state.get("axis", "log") == "log",
+            "locked": links.locked("step"), "seq": state.get(f"{key}-seq", 0),
+        } | (film.parcel(moments, moment, inorder=playing) if film else nothing),
+        on_tick_change=lambda: told(key, moments, state[f"{key}-player"].tick),
     )  # fmt: skip
 
 
+def told(key: str, moments: list[int], news):
+    """What the browser tells of the player `key`: {"seq", "take", "parcel"}, and where it moved "at", whether it is
+    "playing", at what "speed", and whether it wants a "film" to be sent ahead."""
+    state = st.session_state
+    if not isinstance(news, dict) or type(news.get("seq")) is not int or news["seq"] < state.get(f"{key}-seq", 0):
+        return
+    state[f"{key}-seq"] = news["seq"]
+    film = state.get(f"{key}-film")
+    if film is not None and news.get("take") == film.take and type(news.get("parcel")) is int:
+        film.received(news["parcel"])
+    if links.locked("step"):
+        return
+    if news.get("speed") in SPEEDS:
+        state[f"{key}-speed"] = news["speed"]
+    if type(news.get("at")) is int:
+        moment = _nearest(moments, news["at"])
+        state[key] = None if moment == moments[-1] else moment
+    if type(news.get("playing")) is bool:
+        state[f"{key}-playing"] = news["playing"]
+    if film is None and (news.get("film") is True or news.get("playing") is True):
+        state[f"{key}-wanted"] = True
+
+
 def _usual_speed(moments: list[int]) -> int:
-    """Frames a second at which this film is neither over at once nor without end."""
-    return next((speed for speed in SPEEDS if len(moments) <= speed * FILM_SECONDS), SPEEDS[-1])
+    """Frames a second at which this film lasts FILM_SECONDS, unless it would stutter."""
+    return min(SPEEDS, key=lambda speed: abs(speed - max(len(moments) / FILM_SECONDS, SLOWEST)))
 
 
 def _nearest(moments: list[int], moment: int) -> int:
     return min(moments, key=lambda other: abs(other - moment))
-
-
-def _go(key: str, name: str, moments: list[int], by: int, disabled: bool, label=None, icon=None, told=None):
-    """A button that goes so many moments on from the one in view; or to the only one."""
-
-    def go():
-        _halt(key)
-        at = moments.index(_nearest(moments, st.session_state[key]))
-        st.session_state[key] = moments[min(max(at + by, 0), len(moments) - 1)]
-
-    st.button(
-        label or name, key=f"{key}-{name}", disabled=disabled, on_click=go, type="tertiary", help=told,
-        icon=icon and f":material/{icon}:",
-    )  # fmt: skip
-
-
-def _halt(key: str):
-    st.session_state[f"{key}-playing"] = None
-
-
-def _toggle(key: str, moments: list[int]):
-    """Start at the moment in view, or at the first one where the last is in view; or halt."""
-    state = st.session_state
-    if state.get(f"{key}-playing"):
-        _halt(key)
-    else:
-        if state[key] == moments[-1]:
-            state[key] = moments[0]
-        state[f"{key}-playing"] = reels.Film()

@@ -1,14 +1,14 @@
 """The address of a view: what is in view travels in the URL, so that a link opens what one saw.
 
 A choice is declared right before its widget, in a line: `carry("neuron", key, whole(0, M - 1))`.  The session
-holds it under `key`, the URL under the parameter's name.  Whatever the URL says that this session has not written
-itself is a wish: it is checked, brought to the nearest that there is, or left with a sentence.
+holds it under `key`, the URL under the parameter's name.  What the URL says is a wish where one arrives by it: it is
+checked, brought to the nearest that there is, or left with a sentence.  From then on the session leads: what was
+written reaches the URL when the run of the page ends (`settle`), all of it at once.
 """
 
 import re
 import time
 from collections.abc import Callable, Collection
-from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -17,9 +17,9 @@ from ..records.store import ID
 from .words import plain
 
 LOCKS = {"p": "Modulus p", "run": "Run", "step": "Training step"}
-HIDES = {"sidebar": "Sidebar", "controls": "All controls: prose and charts only"}
+HIDES = {"navigation": "Navigation", "controls": "All controls: prose and charts only"}
 LISTED = 8  # values of a list in the URL
-SETTLED = 1.0  # seconds after which the browser has heard of an address that was written for it
+SETTLED = 10.0  # seconds after which the browser has heard of an address that was written for it
 WIDGETS = ("Slider", "Selectbox", "NumberInput", "TextInput", "ButtonGroup", "Checkbox", "Radio", "MultiSelect",
            "Button", "DownloadButton", "Popover", "FileUploader")  # fmt: skip
 
@@ -68,11 +68,6 @@ def words(most: int = 200) -> Check:
     return lambda text: "".join(letter for letter in text[:most] if letter.isprintable())
 
 
-def flag(text: str) -> bool:
-    """On for "1"."""
-    return one_of(("0", "1"))(text) == "1"
-
-
 def text_of(value) -> str | None:
     """A value as the URL has it; None for what is off or empty."""
     if isinstance(value, bool):
@@ -82,22 +77,20 @@ def text_of(value) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def carry(parameter: str, key: str, check: Check):
+def carry(parameter: str, key: str, check: Check, default=None):
     """Keep the parameter of the URL and the value under `key` of the session the same; stands right before the
-    widget of this key."""
+    widget of this key.  The URL leaves out the `default`."""
     read(parameter, key, check)
     if key in st.session_state:
-        write(parameter, st.session_state[key])
+        value = st.session_state[key]
+        write(parameter, None if value == default else value)
 
 
 def read(parameter: str, key: str, check: Check):
     """Take over what the URL wishes; and drop what the session kept from where other values were to be had."""
     state, asked = st.session_state, st.query_params.get(parameter)
-    now, before, since = state.get(f"link-{parameter}", (None, None, 0.0))
     _known()[parameter] = key
-    # An event of before the address was last written still tells the old one.
-    told = {now, state.get(f"offered-{parameter}"), before if time.monotonic() - since < SETTLED else None}
-    if asked is None or asked in told:
+    if asked is None or asked in _said(parameter):
         if (kept := text_of(state.get(key))) is not None:
             try:
                 if text_of(value := check(kept)) != kept:
@@ -108,40 +101,48 @@ def read(parameter: str, key: str, check: Check):
     try:
         state[key] = check(asked)
     except ValueError as error:
-        del st.query_params[parameter]
-        instead = f"{parameter} = {plain(kept, 80)}" if (kept := text_of(state.get(key))) else "the usual"
+        write(parameter, state.get(key))
+        instead = f"{parameter} = {plain(kept, 80)}" if (kept := text_of(state.get(key))) else "the default"
         st.error(f"{plain(str(error), 200)}; showing {instead} instead.")
         return
-    state[f"link-{parameter}"] = (asked, None, 0.0)
+    _say(parameter, asked)
     if asked and (shown := text_of(state[key]) or "0") != asked:
-        st.error(f"{parameter} = {plain(asked, 40)} is not to be had here; showing {plain(shown, 80)} instead.")
+        st.error(f"{parameter} = {plain(asked, 40)} is not available here; showing {plain(shown, 80)} instead.")
 
 
 def write(parameter: str, value):
-    """Put a value into the URL, where it is not there yet; None takes the parameter out of it."""
-    text, there = text_of(value), st.query_params.get(parameter)
-    now = st.session_state.get(f"link-{parameter}", (None,))[0]
-    if text == there == now:
-        return
-    if text is None:
-        st.query_params.pop(parameter, None)
-    elif text != there:
-        st.query_params[parameter] = text
-    st.session_state[f"link-{parameter}"] = (text, there, time.monotonic())
+    """What the parameter is to be once the run of the page ends; None takes it out of the URL."""
+    text = text_of(value)
+    st.session_state["address"][parameter] = text
+    _say(parameter, text)
 
 
-def step_in_view() -> dict[str, str]:
-    """The step in view for a link to another page, none while it stands on the newest one."""
-    step = text_of(st.session_state.get("step"))
-    if step is None or st.session_state["step"] == st.session_state.get("step-newest"):
-        st.session_state.pop("offered-step", None)
-        return {}
-    st.session_state["offered-step"] = step  # the session may have moved on when it comes back
-    return {"step": step}
+def settle(*parameters: str):
+    """Put what was written into the URL, of these parameters or of all; stands at the end of every run of a page and
+    of its player."""
+    state, told = st.session_state, st.query_params.to_dict()
+    address = {name: text for name, text in state["address"].items() if not parameters or name in parameters}
+    wanted = {name: text for name, text in (told | address).items() if text is not None}
+    # An event of before the address was last written tells the old one, which then is not the browser's any more.
+    if wanted != told or state["address-sent"] not in (None, wanted):
+        st.query_params.from_dict(wanted)
+    state["address-sent"] = wanted
+
+
+def _said(parameter: str) -> set[str]:
+    """The values that an event may tell of this parameter though they are no wish: this session's own."""
+    now, address = time.monotonic(), st.session_state["address"]
+    recent = st.session_state["address-said"].get(parameter, {})
+    return {text for text, since in recent.items() if now - since < SETTLED or text == address.get(parameter)}
+
+
+def _say(parameter: str, text: str | None):
+    said = st.session_state["address-said"]
+    said[parameter] = said.get(parameter, {}) | {text: time.monotonic()}
 
 
 def locked(parameter: str) -> bool:
-    """Does the link that was opened hold this control still?"""
+    """Does the link that was opened lock this control?"""
     return parameter in st.session_state.get("lock", ())
 
 
@@ -154,16 +155,18 @@ def _known() -> dict[str, str]:
 def arrive():
     """Stands before all else on a page.
 
-    Where Back or Forward led to this address, the view is what it says, and the usual in what it leaves out.
+    Where Back or Forward led to this address, the view is what it says, and the default in what it leaves out.
+    Another page keeps of the view what its address leaves out: the modulus, the run and the step.
     """
     state, run = st.session_state, get_script_run_ctx()
+    moved = state.get("page") != run.page_script_hash
+    if run.is_history_navigation or moved:
+        state["address"], state["address-said"], state["address-sent"] = {}, {}, None
     if run.is_history_navigation:
-        for name in [name for name in state if str(name).startswith(("link-", "offered-"))]:
-            del state[name]
         for parameter, key in _known().items():
             if parameter not in st.query_params:
                 state.pop(key, None)
-    if state.get("page") != run.page_script_hash:
+    if moved:
         state["page"] = run.page_script_hash
         # Said again, or a slider that is new to the browser stands at its first value.
         for key in {key for known in state.get("parameters", {}).values() for key in known.values()}:
@@ -172,42 +175,12 @@ def arrive():
 
 
 def restrict():
-    """Do what a link for a class asks for: hold controls still, hide them."""
+    """Do what a link for a class asks for: lock controls, hide them."""
     for name, options in (("lock", LOCKS), ("hide", HIDES)):
         carry(name, name, several(options))
     hide = st.session_state.get("hide", ())
-    hidden = ["stSidebar", "stExpandSidebarButton"] if "sidebar" in hide else []
+    hidden = ["[data-testid=stToolbar]"] if "navigation" in hide else []
     if "controls" in hide:
-        hidden += [f"st{name}" for name in WIDGETS]
+        hidden += [f"[data-testid=st{name}]" for name in WIDGETS] + [".bar", ".player"]
     if hidden:
-        chosen = [f"[data-testid={name}]" for name in hidden]
-        chosen += [":has(> [class*=st-key-player-bar])"] * ("controls" in hide)
-        st.html(f"<style>{', '.join(chosen)} {{display: none !important}}</style>")
-
-
-def share():
-    """In the sidebar: the address of this view to copy, and one that holds controls still for a class."""
-    with st.sidebar.container(horizontal=True):
-        copy = st.popover("Copy link", icon=":material/link:", type="tertiary", on_change="rerun", key="copy-link")
-        made = st.popover("Link for a class", icon=":material/groups:", type="tertiary", on_change="rerun",
-                          key="class-link")  # fmt: skip
-    asked = {name: value for name, value in st.query_params.to_dict().items() if name not in ("lock", "hide")}
-    if copy.open:
-        with copy:
-            st.caption("Opens this page with the same run, step and choices, anywhere this lab runs with these runs.")
-            st.code(address(st.query_params.to_dict()), language=None, wrap_lines=True)
-    if made.open:
-        with made:
-            lock = st.pills("Hold still", LOCKS, selection_mode="multi", format_func=LOCKS.get, key="class-lock")
-            hide = st.pills("Hide", HIDES, selection_mode="multi", format_func=HIDES.get, key="class-hide")
-            for name, chosen in (("lock", lock), ("hide", hide)):
-                if chosen:
-                    asked[name] = ",".join(chosen)
-            st.code(address(asked), language=None, wrap_lines=True)
-            st.caption("A convenience, not a protection: who edits the address has every control back.")
-
-
-def address(parameters: dict[str, str]) -> str:
-    """The address of this page with these parameters."""
-    here = (st.context.url or "").partition("?")[0]
-    return f"{here}?{urlencode(parameters, safe=',')}" if parameters else here
+        st.html(f"<style>{', '.join(hidden)} {{display: none !important}}</style>")

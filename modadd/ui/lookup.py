@@ -10,20 +10,12 @@ from ..jobs import hosting
 from ..jobs.lab import Job, Lab
 from ..records.record import Record
 from ..records.store import ID, Damaged, Store, default_folder
-from ..runs import Run, preset
-from . import links
+from ..runs import P_GROK, PRESETS, TRANSFORMERS, Run, preset
+from . import bar
 from .words import duration, plain, provenance, size
 
 TICK = 0.5  # seconds between two looks at a live run
 HOMES = {"mlp": "pages/Weights.py", "transformer": "pages/Transformer.py", "pre-ln": "pages/Tasks.py"}
-ANY = ("pages/Live.py",)
-WITH_A_RUN = {  # pages that show the run of the URL, by its model
-    "mlp": (*ANY, *(f"pages/{name}.py" for name in (
-        "Overview", "Weights", "Phases", "Logits", "Surgery", "Lottery", "Gradient_flow", "Claims",
-        "Grokking", "Surfaces", "Forks"))),
-    "transformer": (*ANY, "pages/Transformer.py", "pages/Surfaces.py"),
-    "pre-ln": (*ANY, "pages/Tasks.py", "pages/Surfaces.py"),
-}  # fmt: skip
 
 
 @st.cache_resource(show_spinner=False)
@@ -139,71 +131,98 @@ def price(run: Run, device: str = "auto") -> str:
     return f"About {duration(cost.seconds)} and {size(cost.memory)} of memory, {size(cost.disk)} on disk."
 
 
-def shown_run(p: int) -> Run | None:
-    """The run that the URL names, if it is here and of this modulus."""
-    asked = st.query_params.get("run", "")
-    if not ID.fullmatch(asked) or int(asked[1:4]) != p:
+def asked_run(p: int) -> Run | None:
+    """The run in view by its id, if it is here; a sentence where there is none of this id."""
+    asked = st.session_state.get("run")
+    if not asked or asked in PRESETS | TRANSFORMERS:
         return None
-    if (job := lab().job(asked)) is not None:
-        return job.run
-    with contextlib.suppress(Damaged):  # the page itself says so
-        record = _stored(asked, lab().store.version(asked))
-        return record and record.run
+    found = find(asked) if ID.fullmatch(asked) else Found(None, None)
+    run = found.record.run if found.record else found.job.run if found.job else None
+    if run is None:
+        bar.open_run(None)
+        st.error(f"No run called {plain(asked)} is here; showing the preset at p = {p} instead.")
+    return run
+
+
+@st.cache_data(ttl=10, max_entries=4, show_spinner=False)
+def _listed(folder: str, atlas: str) -> list[tuple[Run, str]]:
+    """Every stored run and the day on which it ended, one's own newest first; no day where it came along."""
+    cards = lab().store.cards().values()
+    own = [(card["run"], str(card["provenance"].get("finished", ""))) for card in cards if card["where"] == "cache"]
+    return [
+        *((run, day[:10]) for run, day in sorted(own, key=lambda item: item[1], reverse=True)),
+        *((card["run"], "") for card in cards if card["where"] != "cache"),
+    ]
+
+
+def runs_at(p: int, names: list[str], models: tuple[str, ...] = ("mlp",), shown: Run | None = None) -> bar.Choices:
+    """The runs of a modulus to choose from: these presets, what is training or was trained here, newest first, and
+    what else came along; the run `shown` is among them."""
+
+    def fits(run: Run) -> bool:
+        return run.p == p and run.model in models
+
+    usual = {preset(name, p).id for name in names if name != "grokking" or p >= P_GROK}
+    yours = {job.run.id: f"{_words(job.run)}, training now" for job in lab().jobs() if job.active and fits(job.run)}
+    others = {}
+    for run, day in _listed(str(lab().store.folder), str(lab().store.atlas)):
+        if fits(run) and day:
+            yours.setdefault(run.id, f"{_words(run)}, {day}")
+        elif fits(run) and run.id not in usual:
+            others[run.id] = _words(run)
+    if shown is not None and shown.id not in yours | others:
+        yours = {shown.id: _words(shown)} | yours
+    return {
+        "Presets": {name: name.replace("_", " ") for name in names}, "Yours, newest first": yours, "Atlas": others,
+    }  # fmt: skip
+
+
+def _words(run: Run) -> str:
+    return f"{run.preset.replace('_', ' ')}, seed {run.seed}, {run.epochs:,} steps"
 
 
 def with_asked(runs: dict[str, Run], p: int) -> dict[str, Run]:
-    """These runs, `standard` and `grokking`, with that of the URL in the place of the one that is like it; a sentence
+    """These runs, `standard` and `grokking`, with the one in view in the place of that which is like it; a sentence
     says which, or why it is not shown."""
-    asked = st.query_params.get("run")
-    if asked is None:
+    run = asked_run(p)
+    choices = runs_at(p, [], shown=run) | {"Presets": {"": " + ".join(runs)}}
+    bar.choices(choices, run.id if run and run.model == "mlp" else "")
+    if run is None:
         return runs
-    run = shown_run(p)
-    if run is not None and run.model == "mlp":
-        place, side = ("standard", "Left") if run.frac_train == 1 else ("grokking", "Right")
-        st.caption(f"{side}: the run {run.id}, in the place of the preset.")
-        return runs | {place: run}
-    del st.query_params["run"]
-    if run is not None:
-        st.info(f"{run.id} is a run of the {run.model} model, which this page does not show.")
-    elif not ID.fullmatch(asked) or int(asked[1:4]) == p:
-        st.error(f"No run called {plain(asked)} is here; showing the presets at p = {p} instead.")
-    return runs
+    if run.model != "mlp":
+        _elsewhere(run)
+        return runs
+    place, side = ("standard", "All pairs") if run.frac_train == 1 else ("grokking", "Some held out")
+    st.caption(f"{side}: the run {run.id}, in the place of the preset.")
+    return runs | {place: run}
+
+
+def _elsewhere(run: Run):
+    st.info(f"{run.id} is a run of the {run.model} model, which this page does not show.")
+    st.page_link(HOMES[run.model], label="Open its own page", query_params={"run": run.id})
 
 
 def choose_run(p: int, names: list[str], models: tuple[str, ...] = ("mlp",)) -> Record:
-    """The record of the run in the URL, else of one of these presets; where there is none, offer to train it
-    and stop.  A modulus other than the run's leaves that run; a run of another model is sent to its own page."""
-    if asked := st.query_params.get("run"):
-        found = find(asked)
-        run = found.record.run if found.record else found.job.run if found.job else None
-        if run is not None and run.p == p:
-            back, line = st.columns([1, 3], vertical_alignment="center")
-            back.button(
-                "Back to the presets", on_click=lambda: st.query_params.pop("run", None), width="stretch",
-                disabled=links.locked("run"),
-            )  # fmt: skip
-            line.caption(f"Run {run.id}, {provenance(found.record) if found.record else 'not begun'}.")
-            if run.model not in models:
-                st.info(f"{run.id} is a run of the {run.model} model, which this page does not show.")
-                st.page_link(HOMES[run.model], label="Open it where it is at home", query_params={"run": run.id})
-                st.stop()
-            return _something_to_draw(run)
-        if run is None:
-            st.error(f"No run called {plain(asked)} is here; showing the preset at p = {p} instead.")
-        del st.query_params["run"]
-    key = f"preset-of-{names[0]}"
-    if len(names) > 1:
-        links.carry("preset", key, links.one_of(names))
-    if st.session_state.get(key) not in names:
-        st.session_state[key] = names[0]
-    name = names[0]
-    if len(names) > 1:
-        name = st.selectbox("Run", names, key=key, persist_state="session", disabled=links.locked("run"))
-    try:
-        run = preset(name, p)
-    except ValueError as error:  # there is none of this name at so small a modulus
-        st.info(f"{error}.")
-        st.stop()
+    """The record of the run in view, else of one of these presets; where there is none, offer to train it and stop.
+
+    The bar offers the presets and all other runs of this modulus and these models.
+    """
+    run = asked_run(p)
+    if run is not None and run.model not in models:
+        _elsewhere(run)
+        run = None
+    elif run is not None:
+        record = find(run.id).record
+        st.caption(f"Run {run.id}, {provenance(record) if record else 'not begun'}.")
+    asked = st.session_state.get("run")
+    name = asked if asked in names else names[0]
+    bar.choices(runs_at(p, names, models, run), run.id if run else name)
+    if run is None:
+        try:
+            run = preset(name, p)
+        except ValueError as error:  # there is none of this name at so small a modulus
+            st.info(f"{error}.")
+            st.stop()
     return _something_to_draw(run)
 
 

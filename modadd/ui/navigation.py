@@ -1,14 +1,13 @@
 """A page of the lab: its name, the way to the others, and the modulus in view."""
 
-import re
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.util import calc_hash
 
 from ..jobs import hosting
-from ..records.store import ID
-from ..runs import P_MAX, P_MIN, check_p
-from . import links
+from . import bar, links
 from .lookup import lab
 from .words import plain
 
@@ -18,7 +17,7 @@ ICON = (
     'stroke-linecap="round"><circle cx="12" cy="12" r="10"/><path d="M12 12V6M12 12l5-3"/></svg>'
 )
 HISTORY = Path(__file__).with_name("history.js").read_text(encoding="utf-8")
-ODD = list(range(P_MIN, P_MAX + 1, 2))
+STYLE = Path(__file__).with_name("frame.css").read_text(encoding="utf-8")
 
 # The groups of the navigation; an entry is a page with its companions, which are tabs below its name.
 GROUPS = {
@@ -46,41 +45,60 @@ PAGES = {
 
 
 def navigate():
-    """Open the page of the address, under the navigation."""
+    """Open the page of the address, under the navigation and with the instrument bar."""
+    st.html(f"<style>{STYLE}</style>")
     pages = {
         group: [
-            st.Page(
-                f"pages/{name}.py", title=ENTRIES.get(name, name.replace("_", " ")), icon=f":material/{ICONS[name]}:",
-                default=name == "Home", visibility="visible" if name == entry[0] else "hidden",
+            st.Page(  # without its icon, for which the browser would ask a server far away
+                f"pages/{name}.py", title=ENTRIES.get(name, name.replace("_", " ")), default=name == "Home",
+                visibility="visible" if name == entry[0] else "hidden",
             )
             for entry in entries for name in entry
         ]
         for group, entries in GROUPS.items()
     }  # fmt: skip
-    st.navigation(pages, position="top").run()
+    page = st.navigation(pages, position="top")
+    st.session_state["bar-place"] = None
+    try:
+        page.run()
+    finally:  # also where a page has stopped early
+        if (place := st.session_state["bar-place"]) is not None:
+            bar.draw(place, {}, "")
+        links.settle()
 
 
 def page(title: str, of_p: bool = True) -> int:
-    """Open a page: its name in the browser, the way to the others, and, if it is `of_p`, the modulus in view."""
+    """Open a page: its name in the browser, its companions, and, if it is `of_p`, the modulus in view, which comes
+    back."""
     st.set_page_config(page_title=f"{title} · modadd", page_icon=ICON, layout="wide")
     if hosting.hosted():
         _guard()
     links.arrive()
-    st.session_state.pop("in-view", None)
+    state = st.session_state
+    state.pop("in-view", None)
     links.restrict()
-    p = _modulus()
-    links.share()
-    if of_p:
-        st.sidebar.select_slider(
-            "Modulus p", ODD, key="p", persist_state="session", disabled=links.locked("p") or links.locked("run")
-        )
-    links.carry("log", "log_steps", links.flag)
-    st.sidebar.toggle("Logarithmic steps", key="log_steps", persist_state="session")
-    with st.sidebar:  # as on every page, the component is named each time: it belongs to the runtime
+    p = bar.arrive()
+    with st.container(key="frame"):  # the component is named each time: it belongs to the runtime
         st.components.v2.component("modadd_history", js=HISTORY)(key="history")
+        if of_p:
+            state["bar-place"] = st.container()
+    links.settle("p", "run")  # the rest of the page may take its time
+    _companions()
     if fault := lab().store.fault:
         st.warning(f"{plain(fault, 300)}.")
     return p
+
+
+def _companions():
+    """Ways to the pages that share an entry of the navigation with this one."""
+    here = get_script_run_ctx().page_script_hash
+    entries = (entry for entries in GROUPS.values() for entry in entries)
+    entry = next((entry for entry in entries if here in map(calc_hash, entry)), ())
+    if len(entry) > 1:
+        with st.container(horizontal=True, key="companions"):
+            for name in entry:
+                label, icon = PAGES[f"pages/{name}.py"]
+                st.page_link(f"pages/{name}.py", label=label, icon=icon)
 
 
 def _guard():
@@ -93,16 +111,6 @@ def _guard():
         st.stop()
 
 
-def _modulus() -> int:
-    """The modulus in view, shared by all pages, kept in the URL as `p`; a run in the URL brings its own."""
-    run = st.query_params.get("run", "")
-    if "p" not in st.query_params and ID.fullmatch(run):
-        st.query_params["p"] = run[1:4].lstrip("0")
-    st.session_state.setdefault("p", 23)
-    links.carry("p", "p", lambda text: check_p(int(text) if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) else text))
-    return st.session_state["p"]
-
-
 def log_steps() -> bool:
-    """Do step axes run logarithmically?  One switch for all pages, in the sidebar."""
-    return st.session_state.get("log_steps", False)
+    """Do step axes run logarithmically?  One switch for all pages, in the instrument bar."""
+    return st.session_state.get("axis", bar.AXES[0]) == bar.AXES[0]

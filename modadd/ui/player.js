@@ -1,16 +1,37 @@
-// The player in the browser: it draws the frames that were sent ahead into the charts of the page, tells the server
-// now and then how far it is, and turns keys into clicks on its buttons.
+// The player in the browser: it draws the frames that were sent ahead into the charts of the page, while it plays and
+// while one drags, and tells the server where it is. Keys and clicks on a curve move it, too.
 
 const players = new Set();
-const KEYS = { " ": "play", ArrowLeft: "Back", ArrowRight: "Forward", Home: "Start", End: "End" };
 const WRITES = "input:not([type=range]), textarea, select, [contenteditable=true], [role=combobox], [role=grid]";
 const HAS_KEYS_OF_ITS_OWN = `input, [role=slider], [role=radiogroup], [role=tablist], [role=listbox], ${WRITES}`;
 const PRESSED = "button, a, summary, label, [role=button], [role=option], [role=radio], [role=checkbox]";
-const TELL = 500; // milliseconds between two reports: the numbers on the page follow at this pace
+const TELL = 500; // milliseconds between two reports while it plays: the numbers on the page follow at this pace
+const REST = 120; // milliseconds without a move after which the server is told of the last one
 const AHEAD = 1500; // milliseconds of film below which more is asked for sooner
 const SHARE = 5; // a page that needs long for an answer is asked again after so many times as long
+const LOST = 5000; // milliseconds after which an answer does not come any more
+const IDLE = 15000; // milliseconds without a touch after which no frames are asked for
+const GREYS = [0.06, 0.2, 0.11]; // opacities of the stages on the track
+const ICONS = {
+  back: "M6 5h2v14H6zM20 5v14l-11-7z", forward: "M16 5h2v14h-2zM4 5v14l11-7z", play: "M7 4v16l13-8z",
+  pause: "M6 4h4v16H6zM14 4h4v16h-4z",
+};
 const ARRAYS = { u1: Uint8Array, i2: Int16Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
 let last = null; // the player that was touched last
+
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+function icon(name) {
+  return `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${ICONS[name]}"/></svg>`;
+}
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
 
 // Every chart listens to the event "film"; Vega hands an event the view that heard it.
 function findViews() {
@@ -41,18 +62,64 @@ function isNear(box) {
 
 class Player {
   constructor(place) {
-    this.line = document.createElement("div");
-    this.line.className = "player-line";
-    place.appendChild(this.line);
-    this.touched = (event) => this.touch(event);
-    document.addEventListener("click", this.touched, true);
+    this.wish = {};
+    this.seq = 0;
+    this.at = 0;
+    this.views = new Map();
+    this.build(place);
     this.forget();
+    this.watch = setInterval(() => this.refresh(), 500);
     players.add(this);
+  }
+
+  build(place) {
+    const button = (name, title, press) => {
+      const node = make("button", { type: "button", title, ariaLabel: title, innerHTML: icon(name) });
+      node.onclick = (event) => {
+        last = this;
+        if (event.detail > 0) node.blur(); // after a click with the mouse the keys are the player's again
+        press();
+      };
+      return node;
+    };
+    this.back = button("back", "Back", () => this.move(-1));
+    this.toggle = button("play", "Play", () => this.press());
+    this.toggle.className = "play";
+    this.forward = button("forward", "Forward", () => this.move(1));
+    this.now = make("output", { className: "now" });
+    this.slider = make("input", { type: "range", min: 0, max: 1000, step: 1 });
+    this.bands = make("div", { className: "bands" });
+    this.ends = make("div", { className: "ends" });
+    this.speed = make("select", { className: "speed", ariaLabel: "Frames a second" });
+    this.root = make("div", { role: "toolbar" }, this.back, this.toggle, this.forward, this.now,
+      make("div", { className: "time" }, this.bands, this.slider, this.ends), this.speed);
+    place.append(this.root);
+    this.root.onpointerenter = () => this.prepare();
+    this.root.onfocusin = () => this.prepare();
+    this.slider.oninput = () => this.go(this.nearest(this.value(Number(this.slider.value) / 1000)), REST);
+    this.slider.onpointerdown = () => {
+      last = this;
+      this.dragging = true;
+    };
+    this.slider.onpointerup = this.slider.onpointercancel = () => {
+      this.dragging = false;
+      this.place();
+      if (this.waiting) this.tellNow();
+    };
+    this.slider.onkeydown = (event) => {
+      if (onKey(event, this)) event.stopPropagation();
+    };
+    this.speed.onchange = () => {
+      this.want({ speed: Number(this.speed.value) }, 0);
+      this.restart();
+    };
   }
 
   close() {
     cancelAnimationFrame(this.next);
-    document.removeEventListener("click", this.touched, true);
+    clearInterval(this.watch);
+    clearTimeout(this.timer);
+    this.root.remove();
     players.delete(this);
     if (last === this) last = null;
   }
@@ -64,33 +131,135 @@ class Player {
     this.shown = new WeakMap(); // view: what each of its tables holds
   }
 
+  // Where a moment stands on the track, from 0 to 1, and back.
+  share(moment) {
+    const { moments, log } = this.data;
+    const [first, end] = [moments[0], moments.at(-1)];
+    if (end === first) return 0;
+    if (!log) return (moment - first) / (end - first);
+    return Math.log1p(moment - first) / Math.log1p(end - first);
+  }
+
+  value(share) {
+    const { moments, log } = this.data;
+    const [first, end] = [moments[0], moments.at(-1)];
+    return first + (log ? Math.expm1(share * Math.log1p(end - first)) : share * (end - first));
+  }
+
+  nearest(moment) {
+    const { moments } = this.data;
+    const goal = this.share(Math.min(Math.max(moment, moments[0]), moments.at(-1)));
+    let best = 0;
+    moments.forEach((other, i) => {
+      if (Math.abs(this.share(other) - goal) < Math.abs(this.share(moments[best]) - goal)) best = i;
+    });
+    return best;
+  }
+
   receive(data, tell) {
     this.tell = tell;
-    if (this.data?.take !== data.take) this.forget();
-    const speed = this.data?.speed;
+    const before = this.data;
     this.data = data;
-    this.pause = this.asked ? SHARE * (performance.now() - this.told) : 0;
-    this.asked = false;
+    if (before?.take !== data.take) this.forget();
     for (const [number, column] of data.columns) this.columns.set(number, unpack(column));
     for (const [chart, number] of Object.entries(data.reels))
       if (this.reels.get(chart)?.number !== number) this.reels.set(chart, { number, frames: new Map() });
+    for (const chart of [...this.reels.keys()]) if (!(chart in data.reels)) this.reels.delete(chart);
     for (const [chart, number, moment, tables] of data.frames) {
       const reel = this.reels.get(chart);
       if (reel?.number === number) reel.frames.set(moment, tables);
     }
     this.parcel = data.parcel;
-    if (data.playing && !this.running && !this.frozen) this.start();
-    else if (!data.playing) this.stop();
-    else if (speed !== data.speed) this.restart();
+    if (data.take) this.filmed = false;
+    if (this.asked) this.pause = SHARE * (performance.now() - this.told);
+    this.asked = false;
+    if (data.seq >= this.seq) this.wish = {};
+    const moved = before && before.moments.length !== data.moments.length;
+    if (!this.running && !this.dragging && (!("at" in this.wish) || moved)) this.at = this.indexOf(data.at);
+    this.at = Math.min(this.at, data.moments.length - 1);
+    const playing = this.wish.playing ?? data.playing;
+    if (playing && !this.running) this.start();
+    else if (!playing && this.running) this.running = false;
+    this.lay();
+    this.refresh();
+    if (!this.running && data.take && !this.complete() && performance.now() - this.touched < IDLE) this.report({});
+  }
+
+  indexOf(moment) {
+    return Math.max(0, this.data.moments.indexOf(moment));
+  }
+
+  // Asks for the frames before they are needed.
+  prepare() {
+    this.touched = performance.now();
+    if (!this.data.plays || this.data.locked) return;
+    if (!this.data.take && !this.filmed) {
+      this.filmed = true;
+      this.report({ film: true });
+    } else if (this.data.take && !this.complete()) this.report({});
+  }
+
+  complete() {
+    for (const reel of this.reels.values()) if (reel.frames.size < this.data.moments.length) return false;
+    return true;
+  }
+
+  want(change, rest) {
+    this.seq = Math.max(this.seq + 1, Date.now());
+    Object.assign(this.wish, change);
+    this.waiting = true;
+    clearTimeout(this.timer);
+    if (rest) this.timer = setTimeout(() => this.tellNow(), rest);
+    else this.tellNow();
+  }
+
+  tellNow() {
+    clearTimeout(this.timer);
+    this.waiting = false;
+    this.asked = false;
+    this.report({});
+  }
+
+  report(more) {
+    if (this.asked && performance.now() - this.told < LOST) return;
+    this.told = performance.now();
+    this.asked = true;
+    this.tell({ ...this.wish, ...more, seq: this.seq, take: this.data.take, parcel: this.parcel });
+  }
+
+  go(index, rest = 0) {
+    if (this.data.locked) return;
+    this.touched = performance.now();
+    if (this.running) this.halt();
+    this.at = index;
     this.say();
+    if (!this.dragging) this.place();
+    this.paint(false);
+    if (!this.data.take && this.data.plays) this.filmed = true;
+    this.want({ at: this.data.moments[index], ...(this.data.take || !this.data.plays ? {} : { film: true }) }, rest);
+  }
+
+  move(by) {
+    this.go(Math.min(Math.max(this.at + by, 0), this.data.moments.length - 1), by ? REST : 0);
+  }
+
+  press() {
+    if (this.data.locked || !this.data.plays) return;
+    if (this.running) {
+      this.halt();
+      return;
+    }
+    if (this.at === this.data.moments.length - 1) this.at = 0;
+    this.start();
+    this.want({ playing: true, at: this.data.moments[this.at] }, 0);
+    this.lay();
   }
 
   start() {
     this.running = true;
-    this.at = Math.max(0, this.data.moments.indexOf(this.data.at));
-    this.views = findViews();
     this.told = performance.now();
     this.restart();
+    cancelAnimationFrame(this.next);
     this.next = requestAnimationFrame((now) => this.turn(now));
   }
 
@@ -99,71 +268,51 @@ class Player {
     this.since = performance.now();
   }
 
-  stop() {
-    const played = this.running || this.frozen;
-    this.running = this.frozen = false;
-    cancelAnimationFrame(this.next);
-    if (!played) return;
-    this.at = Math.max(0, this.data.moments.indexOf(this.data.at));
-    this.paint(true); // the page may say again what it said before the film, and then changes nothing
-    this.forget();
-    const then = this.then;
-    this.then = null;
-    if (then) setTimeout(() => this.press(then), 0);
-  }
-
-  // Halts where the film is, and presses this button once the server has heard of it.
-  halt(then) {
-    this.then = then;
+  halt() {
     this.running = false;
-    this.frozen = true;
     cancelAnimationFrame(this.next);
     this.paint(true);
-    this.report({ ended: true });
+    this.want({ playing: false, at: this.data.moments[this.at] }, 0);
+    this.lay();
   }
 
   has(at) {
     const moment = this.data.moments[at];
     for (const reel of this.reels.values()) if (!reel.frames.has(moment)) return false;
-    return true;
+    return Boolean(this.data.take);
   }
 
   turn(now) {
     if (!this.running) return;
-    const { moments, speed } = this.data;
+    const { moments } = this.data;
+    const speed = this.wish.speed ?? this.data.speed;
     const due = Math.min(this.first + Math.floor(((now - this.since) * speed) / 1000), moments.length - 1);
     let at = this.at;
     while (at < due && this.has(at + 1)) at += 1;
     if (at !== this.at) {
       this.at = at;
       this.say();
+      this.place();
     }
     if (at < due) this.restart(); // the film waits for what is still to come
     this.paint(false);
     if (at === moments.length - 1) {
-      this.halt(null);
+      this.halt();
       return;
     }
     let enough = at;
     while (enough + 1 < moments.length && enough - at < (AHEAD * speed) / 1000 && this.has(enough + 1)) enough += 1;
     const starving = enough + 1 < moments.length && enough - at < (AHEAD * speed) / 1000;
-    const pace = starving ? TELL / 2 : this.reels.size ? Math.max(TELL, this.pause) : 1000 / speed;
-    if (!this.asked && now - this.told >= pace) this.report({});
-    if (this.asked && now - this.told > 10 * TELL) this.asked = false; // an answer was lost
+    const pace = starving ? TELL / 2 : this.reels.size ? Math.max(TELL, this.pause ?? 0) : 1000 / speed;
+    if (!this.asked && now - this.told >= pace) this.report({ playing: true, at: moments[at] });
+    if (this.asked && now - this.told > 2 * LOST) this.asked = false; // an answer was lost
     this.next = requestAnimationFrame((now) => this.turn(now));
-  }
-
-  report(more) {
-    this.told = performance.now();
-    this.asked = true;
-    this.tell({ at: this.data.moments[this.at], take: this.data.take, parcel: this.parcel, ...more });
   }
 
   // Charts that cannot be seen are drawn when they come into view, or when the film halts.
   paint(all) {
-    const moment = this.data.moments[this.at];
     for (const [chart, reel] of this.reels) {
-      const tables = reel.frames.get(moment);
+      const tables = reel.frames.get(this.data.moments[this.at]);
       const view = this.views.get(chart);
       const box = view?.container();
       if (!box?.isConnected) {
@@ -174,6 +323,13 @@ class Player {
         }
       } else if (tables && (all || isNear(box))) this.change(view, tables);
     }
+  }
+
+  // What the page draws anew, and what comes into view, follows.
+  refresh() {
+    if (!this.data?.take) return;
+    this.views = findViews();
+    setTimeout(() => this.paint(false), 50);
   }
 
   change(view, tables) {
@@ -196,60 +352,102 @@ class Player {
     if (changed) view.runAsync();
   }
 
+  // Everything that stands in the row.
+  lay() {
+    const { data } = this;
+    this.root.className = `player${data.docked ? " docked" : ""}`;
+    this.root.ariaLabel = data.title;
+    this.slider.ariaLabel = data.title;
+    this.toggle.hidden = !data.plays;
+    this.toggle.style.display = this.speed.style.display = data.plays ? "" : "none";
+    for (const node of [this.slider, this.toggle]) node.disabled = data.locked;
+    const label = this.running ? "Pause" : "Play";
+    if (this.toggle.title !== label) {
+      Object.assign(this.toggle, { title: label, ariaLabel: label, innerHTML: icon(label.toLowerCase()) });
+    }
+    if (!this.speed.options.length)
+      this.speed.append(...data.speeds.map((n) => make("option", { value: n, textContent: `${n} frames/s` })));
+    this.speed.value = this.wish.speed ?? data.speed;
+    const laid = JSON.stringify([data.moments[0], data.moments.at(-1), data.log, data.stages, data.turns]);
+    if (laid !== this.laid) {
+      this.laid = laid;
+      this.layTrack();
+    }
+    this.say();
+    if (!this.dragging) this.place();
+  }
+
+  layTrack() {
+    const { moments, stages, turns } = this.data;
+    let from = 0;
+    this.bands.replaceChildren(...stages.map(([name, end], i) => {
+      const left = from;
+      from = this.share(Math.min(end, moments.at(-1)));
+      const style = `left: ${100 * left}%; width: ${100 * (from - left)}%; background: currentColor; opacity: ${GREYS[i]}`;
+      return make("i", { title: name, style });
+    }));
+    const jump = (name, moment, className, text) => {
+      const to = this.nearest(moment);
+      const near = moments[to] === moment ? "" : `; the nearest frame is of ${moments[to].toLocaleString("en")}`;
+      const node = make("button", {
+        type: "button", className, textContent: text, title: `${name}${near}`, ariaLabel: `${name}: ${text}`,
+        style: `left: ${100 * this.share(moment)}%`,
+      });
+      node.onclick = () => this.go(to);
+      return node;
+    };
+    const say = (moment) => moment.toLocaleString("en");
+    const between = turns.filter(([, at]) => at !== null && this.share(at) > 0.06 && this.share(at) < 0.93);
+    this.ends.replaceChildren(jump("Start", moments[0], "first", say(moments[0])),
+      ...between.map(([name, at]) => jump(name, at, "turn", say(at))), jump("End", moments.at(-1), "last", say(moments.at(-1))));
+  }
+
+  place() {
+    const at = String(Math.round(1000 * this.share(this.data.moments[this.at])));
+    if (this.slider.value !== at) this.slider.value = at;
+  }
+
   say() {
-    const moment = this.data.moments[this.running ? this.at : this.data.moments.indexOf(this.data.at)];
-    const text = `${this.data.title} ${moment?.toLocaleString("en")}${this.running ? "" : `. ${this.data.hint}`}`;
-    if (this.line.textContent !== text) this.line.textContent = text;
-  }
-
-  button(name) {
-    return document.querySelector(`.st-key-${this.data.key}-${name} button`);
-  }
-
-  nameOf(button) {
-    const start = `st-key-${this.data.key}-`;
-    const box = button.closest(`[class*="${start}"]`);
-    const name = box && [...box.classList].find((each) => each.startsWith(start)).slice(start.length);
-    return name === "speed" ? null : name;
-  }
-
-  owns(target) {
-    return Boolean(target?.closest?.(`[class*="st-key-${this.data?.key}-"], .st-key-${this.data?.key}`));
-  }
-
-  touch(event) {
-    if (!this.owns(event.target)) return;
-    last = this;
-    const button = event.target.closest("button");
-    // After a click with the mouse the keys are the player's again, not the button's.
-    if (event.detail > 0) button?.blur();
-    const name = button && this.nameOf(button);
-    if (!name || !(this.running || this.frozen)) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    if (this.running) this.press(name);
-  }
-
-  press(name) {
-    const button = this.button(name);
-    if (this.frozen || !button || button.disabled) return;
-    if (this.running) this.halt(name === "play" ? null : name);
-    else button.click();
+    const moment = this.data.moments[this.at];
+    const words = moment.toLocaleString("en");
+    const stage = this.data.stages.find(([, end]) => moment <= end)?.[0].replace(/^I+ /, "");
+    const unit = this.data.key.endsWith("step") ? "Step " : "";
+    const bold = make("b", { textContent: `${unit}${words}${this.data.key === "percent" ? " %" : ""}` });
+    const text = stage ? ` · ${stage}` : "";
+    if (this.now.textContent !== bold.textContent + text) this.now.replaceChildren(bold, text);
+    this.slider.setAttribute("aria-valuetext", words);
+    this.back.disabled = this.data.locked || this.at === 0;
+    this.forward.disabled = this.data.locked || this.at === this.data.moments.length - 1;
   }
 }
 
-function onKey(event) {
-  const name = KEYS[event.key];
-  const target = event.target instanceof Element ? event.target : document.body;
-  const player = players.has(last) ? last : [...players][0];
-  if (!name || !player || event.defaultPrevented) return;
-  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-  if (target.closest(name === "play" ? `${WRITES}, ${PRESSED}` : HAS_KEYS_OF_ITS_OWN)) return;
+// Is this a key of the player, and did it do what it is for?
+function onKey(event, player) {
+  const { key } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.defaultPrevented) return false;
+  const end = player.data.moments.length - 1;
+  const press = {
+    " ": () => event.repeat || player.press(), ArrowLeft: () => player.move(-1), ArrowRight: () => player.move(1),
+    Home: () => player.go(0, REST), End: () => player.go(end, REST),
+  }[key];
+  if (!press) return false;
   event.preventDefault();
-  if (!(event.repeat && name === "play")) player.press(name);
+  press();
+  return true;
 }
 
-document.addEventListener("keydown", onKey);
+document.addEventListener("keydown", (event) => {
+  const target = event.target instanceof Element ? event.target : document.body;
+  const player = players.has(last) ? last : [...players].find((one) => one.data.docked) ?? [...players][0];
+  if (!player?.data || target.closest(event.key === " " ? `${WRITES}, ${PRESSED}` : HAS_KEYS_OF_ITS_OWN)) return;
+  onKey(event, player);
+});
+
+// A click on a curve: the step under the mouse (hover.js).
+document.addEventListener("modadd-step", ({ detail }) => {
+  const player = [...players].find((one) => one.data?.docked && one.data.key === "step");
+  if (player) player.go(player.nearest(detail));
+});
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const player = (parentElement.player ??= new Player(parentElement));

@@ -31,9 +31,10 @@ class Reel:
 
 
 class Film:
-    """All charts of a film, and the parcels that the browser has not yet said to have."""
+    """All charts of a film of something, and the parcels that the browser has not yet said to have."""
 
-    def __init__(self):
+    def __init__(self, of=None):
+        self.of = of
         self.take = next(_takes)
         self.reels: dict[str, Reel] = {}
         self.plain: set[str] = set()  # charts whose specification changes with time
@@ -71,13 +72,15 @@ class Film:
         """The browser has everything up to this parcel."""
         self._parcels = [other for other in self._parcels if other["parcel"] > parcel]
 
-    def parcel(self, moments: list[int], at: int, budget: float = BUDGET) -> dict:
-        """All that the browser has not said to have, with as many new frames, from `at` on, as the budget allows.
+    def parcel(self, moments: list[int], at: int, budget: float = BUDGET, inorder: bool = True) -> dict:
+        """All that the browser has not said to have, with as many new frames as the budget allows: from `at` on if
+        it plays `inorder`, or else first some from everywhere, for one who may go anywhere.
 
         The last moment comes first: curves that grow with time are all a beginning of what they are then.
         """
         end, here = time.thread_time() + budget, moments.index(at)
-        for moment in [moments[-1], *moments[here:], *moments[:here]]:
+        order = [*moments[here:], *moments[:here]] if inorder else [at, *_coarse_to_fine(moments)]
+        for moment in [moments[-1], *order]:
             for key, reel in list(self.reels.items()):
                 if moment not in reel.sent:
                     self._shoot(key, reel, moment)
@@ -124,6 +127,16 @@ class Film:
             packed = {"kind": kind, "bytes": base64.b64encode(values.astype(f"<{kind}").tobytes()).decode()}
         self._next["columns"].append([number, packed])
         return number
+
+
+def _coarse_to_fine(moments: list[int]) -> list[int]:
+    """The moments in an order in which those so far are always spread over all of them."""
+    step = 1 << max(len(moments) - 1, 1).bit_length()
+    order = []
+    while step:
+        order += [moment for moment in moments[::step] if moment not in order]
+        step //= 2
+    return order
 
 
 def _alike(one: dict, other: dict) -> bool:
