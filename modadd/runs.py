@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_origin
 P_MIN, P_MAX, P_GROK = 3, 199, 19
 WIDTH_MAX, EPOCHS_MAX = 200_000, 2_000_000
 LONGEST = 200  # characters of a setting in JSON
+PUBLISHED_STEPS = 5_000  # of the single-frequency presets in the paper; its code, and ours, go on for as long again
 WARMUP = 10  # the learning rate of step s is lr * min(s / WARMUP, 1)
 
 Activation = Literal["relu", "quad", "gelu", "identity"]
@@ -221,11 +222,11 @@ PRESETS: dict[str, dict] = {
     ),
     "quad_single_freq": dict(
         activation="quad", init="single-freq", optimizer="sgd", lr=0.1, weight_decay=0.0,
-        frac_train=1.0, epochs=5000, init_scale=0.02, split="ordered", plateau=False,
+        frac_train=1.0, epochs=2 * PUBLISHED_STEPS, init_scale=0.02, split="ordered", plateau=False,
     ),
     "relu_single_freq": dict(
         activation="relu", init="single-freq", optimizer="sgd", lr=0.01, weight_decay=0.0,
-        frac_train=1.0, epochs=5000, init_scale=0.002, split="ordered", plateau=False,
+        frac_train=1.0, epochs=2 * PUBLISHED_STEPS, init_scale=0.002, split="ordered", plateau=False,
     ),
 }  # fmt: skip
 
@@ -263,13 +264,16 @@ def preset(name: str, p: int = 23, **changes) -> Run:
     return Run(p=p, **(known[name] | {key: value for key, value in changes.items() if value is not None}))
 
 
-def twin(run_id: str) -> str | None:
-    """The id of the same preset run in TF32, for the id of a preset run in float32; else None."""
+def stand_ins(run_id: str) -> list[str]:
+    """The ids of what may be shown for this preset run in float32 where it is not held, the best first: the run in
+    TF32, and of a single-frequency preset the first half of the same training.  None for any other id."""
     name, p = run_id[5:-11], int(run_id[1:4])
-    if name in PRESETS and p in range(P_MIN, P_MAX + 1, 2) and name in presets_at(p):
-        run = preset(name, p)
-        return replace(run, precision="tf32").id if run.id == run_id else None
-    return None
+    if name not in PRESETS or p not in range(P_MIN, P_MAX + 1, 2) or name not in presets_at(p):
+        return []
+    run = preset(name, p)
+    lengths = [run.epochs] if run.init == "random" else [run.epochs, PUBLISHED_STEPS]
+    every = [replace(run, epochs=n, precision=precision).id for n in lengths for precision in ("fp32", "tf32")]
+    return every[1:] if run.id == run_id else []
 
 
 def presets_at(p: int) -> list[str]:

@@ -99,6 +99,8 @@ worst = min(rows, key=lambda row: row["train_accuracy"])
 sparse = sorted((row["ipr"], row["p"]) for row in rows if row["preset"] == "quad_random" and row["p"] > P_MIN)
 unsure = lambda r: r["train_accuracy"] > 0.95 and r["train_loss"] > np.log(r["p"]) / 2  # noqa: E731
 tiny, rounded = survey.coarse(rows)
+partial = [row["p"] for row in rows if row["all_pairs"] == 0]
+old_fits = f"Fitted to the pairs with x = 0 alone at p = {survey.spans(partial)}." if partial else ""
 floor = min((row["plateau"] for row in rows if row["plateau"]), default=None)
 notes = {
     "Does it learn?": "The lowest training accuracy at the end is "
@@ -118,10 +120,16 @@ notes = {
        f"(p = {sparse[-1][1]}): sparse, not one cosine." if sparse else ""),
     "Phases lock, magnitudes agree": "The single-frequency presets train equally long at every p, while the time to "
     "align grows like p: their curves show where they were stopped, not where they end.",
-    "The vote": "Two to one is the theory of small weights; training on pushes the ghosts down and the ratio up. At "
-    "p = 3 right answer and ghosts are all the answers there are, and the fit is empty.",
-    "Harmonics of ReLU": "Theory: 1/9 and 1/25 of the magnitude at k, once trained. What is far below had not the "
-    "time; what is above holds other frequencies too.",
+    "Phases spread": "For random phases N |mean exp(inφ)|² is 1 at any N. Below 1 they cancel: under x² in the even "
+    "orders, which are those that its noise contains, under ReLU in the third too. The single-frequency presets begin "
+    "with random phases and hardly move them.",
+    "The vote": "Two to one under x², three to one under ReLU: that is the vote of pure cosines. Trained neurons are "
+    "a cosine and its third harmonic, and this silences the ghosts, at the price of a negative peak at 3x − y; "
+    "the margin then passes the half that pure cosines can have. At p = 3 right answer and ghosts are all the "
+    f"answers there are. {old_fits}",
+    "Harmonics": "ReLU leaks into them from the first step, towards the fixed point of its flow; what is far below had "
+    "not the time. x² leaks nothing while the loss is near ln p, and then grows a third harmonic as well, from random "
+    "weights under AdamW most of all. From random weights other frequencies are counted in.",
 }  # fmt: skip
 for group, plots in over_p.PLOTS.items():
     st.subheader(group)
@@ -208,8 +216,9 @@ st.subheader("Where the claims hold")
 of = st.segmented_control("Preset", [*PRESETS], default="grokking", key="atlas-claims") or "grokking"
 judged = survey.verdicts(row for row in rows if row["preset"] == of)
 st.markdown(
-    "The claims of the paper, judged as on the **Claims** page at the last frame of each run. Grey: the small record "
-    "lacks what it takes. Small records also hold few neurons, 64 at some large p, so that single cells that differ "
+    "The claims of the paper, judged as on the **Claims** page at the last frame of each run. Pale blue: not yet, for "
+    "the run was stopped before it learned, or before the flow expects alignment. Grey: the small record lacks what it "
+    "takes. Some claims are judged from a sample of the neurons, 64 at some large p, so that single cells that differ "
     "from their row may be chance. Left out: the claims on the flow, which take seconds a run."
 )
 show(
@@ -217,6 +226,12 @@ show(
     figures.claims_over_p(judged), "atlas-judged", lambda: figures.judged(judged), f"Verdicts on {of} by claim and p",
 )  # fmt: skip
 st.dataframe(pa.Table.from_pylist(survey.in_words(judged)), hide_index=True)
+st.markdown(
+    "How large the effects are, over all p: the median of what is measured in the runs that can be judged, and its "
+    "95 % interval (bootstrap over p). Runs of one seed share their initial weights from preset to preset: they are "
+    "not independent tests."
+)
+st.dataframe(pa.Table.from_pylist(survey.effects(judged)), hide_index=True, placeholder="–")
 
 st.subheader(f"Every number at p = {p}")
 here = {row["preset"]: row for row in rows if row["p"] == p}

@@ -7,7 +7,7 @@ from modadd.analysis import claims
 from modadd.figures.style import table
 from modadd.runs import presets_at
 
-COLOUR = dict(zip(claims.VERDICTS, ("green", "orange", "red", "gray"), strict=True))
+COLOUR = dict(zip(claims.VERDICTS, ("green", "orange", "red", "blue", "gray"), strict=True))
 
 p = ui.page("Claims")
 
@@ -20,8 +20,10 @@ def judged(run_id: str, step: int, frames: int, _record) -> list[dict]:
 st.title("What the paper claims, and what is so")
 st.markdown(
     "Each claim is measured on the trained networks of this modulus, at their last frame. The bounds are ours and are "
-    "stated: a claim **holds** on one side, **fails** on the other, and is true **in part** between. A run that was "
-    "stopped early may fail for want of time; the pages linked show how far it had come."
+    "stated: a claim **holds** on one side, **fails** on the other, and is true **in part** between. **Not yet** is "
+    f"said of a run that has not trained far enough: its loss is still above {claims.LEARNT:g} ln p, or the flow "
+    "expects alignment at a later step. Brackets bound a number with 95 %, were the neurons or pairs drawn anew; "
+    "another seed may differ by more."
 )
 asked = st.session_state.get("run") or ""
 other = ui.find(asked).record if asked else None

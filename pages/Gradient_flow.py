@@ -8,7 +8,7 @@ from modadd.analysis import lottery
 from modadd.figures import flow as figures
 from modadd.figures import neurons
 from modadd.figures.style import table
-from modadd.maths import theory
+from modadd.maths import harmonics, theory
 
 TOLERANCE = 0.1  # radians: so close counts as aligned
 
@@ -134,8 +134,11 @@ def preservation(step: int):
     """Does a neuron that starts with one frequency keep it?"""
     st.header("Does a single frequency stay single?")
     st.markdown(
-        "Under x² every row keeps its one pair of Fourier modes. ReLU is no polynomial: it spills into odd multiples "
-        "3k, 5k of the input and into 2k, 3k of the output, about as $r^{-2}$, one ninth and one twenty-fifth."
+        "Under x² every row keeps its one pair of Fourier modes while the loss is near ln p; once the loss falls, x² "
+        "grows a third harmonic too, and so it does under AdamW. ReLU is no polynomial: from the first step it spills "
+        "into odd multiples rk of the input and into all of the output. What the first step adds to an aligned neuron, "
+        f"over what it adds at k, is ${harmonics.INCREMENT_TEX}$; after that the neuron tends to the fixed point of "
+        "the flow, a shape that only grows."
     )
     ui.links.carry("layer", "flow-layer", ui.links.one_of(("input", "output")))
     layer = st.segmented_control("Layer", ["input", "output"], default="input", required=True, key="flow-layer")
@@ -162,11 +165,17 @@ def preservation(step: int):
                 f"Spectra of the {layer} layer at step {at}",
             )  # fmt: skip
     leak = lottery.leakage(record)
+    if not leak:
+        st.info("This record does not hold the harmonics of its neurons.")
+        return
+    due = harmonics.fixed_point(run.p) if run.activation == "relu" else {}
     ui.show(
         "Leakage into harmonics",
         "Mean over neurons; what is below 1e-6 is rounding and left out. At the last frame: "
-        + ", ".join(f"{where} {n}k {values[-1]:.2g}" for (where, n), (_, values) in leak.items()) + ".",
-        lambda at: figures.leakage(leak, at, log_steps),
+        + ", ".join(f"{layer} {r}k {values[-1]:.2g}" for (layer, r), (_, values) in leak.items())
+        + "; fixed point " * bool(due) + ", ".join(f"{value:.2g}" for value in due.values())
+        + ". Dashed: the fixed point of ReLU's flow. A harmonic that folds back on k is left out.",
+        lambda at: figures.leakage(leak, due, at, log_steps),
         "leakage",
         lambda: figures.leakage_table(leak),
         "Leakage into harmonics over training",

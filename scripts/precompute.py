@@ -25,7 +25,7 @@ from rich.table import Table
 from modadd.jobs import cluster, pool
 from modadd.many import atlas
 from modadd.records import check, store
-from modadd.runs import PRESETS, Run, preset, presets_at
+from modadd.runs import PRESETS, Run, preset, presets_at, stand_ins
 from modadd.training import cost
 
 P_EXACT = 71  # the largest modulus that `--precision auto` trains in float32 on a GPU
@@ -188,7 +188,7 @@ def write_atlas(runs: list[Run], flags: Flags, shelf: store.Store) -> Iterator[s
         for run in runs:
             record = cli.first(shelf.mine(i) for i in names(run, flags)) if run.p == p else None
             if record is not None and record.finished:
-                for name in names(run, flags):
+                for name in (*names(run, flags), *stand_ins(run.id)):
                     records.pop(name, None)
                 records[record.run.id] = record.compact(atlas.measure(record))
         file = store.write_atlas(flags.atlas, p, [records[i] for i in sorted(records)])

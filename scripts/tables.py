@@ -5,10 +5,12 @@ python scripts/tables.py --p 23 53       # the first at these moduli
 """
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 
 import cli
 
+from modadd.analysis import claims
 from modadd.many import atlas, survey
 from modadd.records import store
 
@@ -48,16 +50,14 @@ def measured(rows: list[dict], moduli: tuple[int, ...]) -> str:
 
 
 def judged(rows: list[dict]) -> str:
-    """One row a claim: how many runs, of those in which it can be judged, bear it out."""
-    words = {(verdict["claim"], verdict["verdict"]): 0 for verdict in survey.verdicts(rows)}
-    for verdict in survey.verdicts(rows):
-        words[verdict["claim"], verdict["verdict"]] += 1
+    """One row a claim: in how many runs that can be judged it holds, in part, or fails; and in how many not yet."""
+    words = Counter((row["claim"], row["verdict"]) for row in survey.verdicts(rows))
     body = []
-    for claim in survey.claims.CLAIMS:
-        holds, partly, fails = (words.get((claim.name, verdict), 0) for verdict in survey.claims.VERDICTS[:3])
-        if total := holds + partly + fails:
-            body.append([claim.statement, *(f"{count} of {total}" for count in (holds, partly, fails))])
-    return markdown(["claim", *survey.claims.VERDICTS[:3]], body, False)
+    for claim in claims.CLAIMS:
+        holds, partly, fails, later = (words[claim.name, verdict] for verdict in claims.VERDICTS[:4])
+        if (total := holds + partly + fails) or later:
+            body.append([claim.statement, *(f"{count} of {total}" for count in (holds, partly, fails)), str(later)])
+    return markdown(["claim", *claims.VERDICTS[:4]], body, False)
 
 
 def main(flags: Flags):

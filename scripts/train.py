@@ -55,7 +55,7 @@ def train_with_progress(run: Run, flags: Flags) -> dict:
     shelf = None if flags.no_cache else cli.cache(flags.cache)
     saving = flags.save_models == "true"
     there = shelf and shelf.get(run.id)
-    if there is not None and there.finished and not saving:
+    if there is not None and there.finished and there.run.epochs == run.epochs and not saving:
         cli.stderr.print(f"{run.id} is already there: not trained again")
         return there.summary
     with cli.progress() as bar, tracker(run, flags) as track:

@@ -139,6 +139,8 @@ def test_ones_own_run_shadows_the_atlas_and_float32_shadows_tf32(shipped, store)
 def test_only_a_preset_at_its_own_length_has_a_place():
     assert atlas.standing(preset("grokking", 23, seed=3, precision="tf32")) == (23, "grokking", 3)
     assert atlas.standing(preset("grokking", 23, epochs=100)) is None
+    assert atlas.standing(preset("quad_single_freq", 23, epochs=5_000)) == (23, "quad_single_freq", 42)
+    assert atlas.standing(preset("standard", 23, epochs=10_000)) is None
     assert atlas.standing(preset("standard", 23, lr=1e-3)) is None
     assert atlas.standing(SMALL) is None
 
@@ -166,11 +168,13 @@ def test_a_foreign_table_counts_for_nothing(shipped, store, text):
 
 
 def test_a_harmonic_that_is_its_own_frequency_is_left_out(rows):
-    for name in atlas.FOLDED:
-        there = {row["p"] % 3 == 0 for row in rows if row[name] is not None}
-        assert there == {False}
-    assert 15 % 3 == 0
-    assert 5 * 5 % 15 == 15 - 5  # k = p / 3: 5k = -k
+    here = {row["p"]: row for row in rows if row["preset"] == "relu_single_freq"}
+    for name in ("leak_in_5", "leak_out_2"):
+        assert here[3][name] is None
+        assert 5 * 5 % 15 == 15 - 5  # k = p / 3: 5k = -k
+        for p in range(33, 196, 6):
+            beside = np.sort([here[p - 2][name], here[p + 2][name]])
+            assert 0.8 * beside[0] < here[p][name] < 1.3 * beside[1]
 
 
 # --- what it says
@@ -275,9 +279,27 @@ def test_verdicts_are_those_of_the_claims_page(shipped):
 
 def test_a_number_that_is_lacking_is_no_verdict():
     (told,) = survey.verdicts([row(15, claims={"learns": None})])
-    assert told["verdict"] == claims.VERDICTS[3]
+    assert told["verdict"] == claims.UNKNOWN
     (words,) = survey.in_words([told])
-    assert [words[f"{verdict} at p"] for verdict in claims.VERDICTS[:3]] == ["none"] * 3
+    assert [words[f"{verdict} at p"] for verdict in claims.VERDICTS[:4]] == ["none"] * 4
+    assert survey.effects([told]) == []
+
+
+def test_a_run_that_has_not_trained_far_enough_is_not_yet_judged():
+    planted = [row(23, claims={"phases-locked": 0.2, "learns": 1.0}, train_loss=loss, steps=5000, due=due,
+                   stop_reason="epochs") for loss, due in ((3.1, 9000), (0.01, 9000), (0.01, 4000))]  # fmt: skip
+    told = [v["verdict"] for v in survey.verdicts(planted) if v["claim"] == "phases-locked"]
+    assert told == ["not yet", "not yet", "fails"]
+    assert {v["verdict"] for v in survey.verdicts(planted) if v["claim"] == "learns"} == {"holds"}
+
+
+def test_effects_are_medians_over_p_with_an_interval_that_holds_them():
+    values = np.linspace(0.9, 1.0, 21)
+    planted = [row(p, claims={"phases-locked": v}, train_loss=0.0, steps=5000, due=None, stop_reason="epochs")
+               for p, v in zip(range(5, 47, 2), values, strict=True)]  # fmt: skip
+    (told,) = survey.effects(survey.verdicts(planted))
+    assert (told["runs"], told["holds"], told["not yet"]) == (21, 21, 0)
+    assert told["low"] < told["median"] == pytest.approx(0.95) < told["high"]
 
 
 # --- the charts
@@ -302,7 +324,7 @@ def test_what_was_not_reached_is_marked_and_never_a_number():
 
 
 def test_the_fit_of_the_vote_says_nothing_at_p_3(rows):
-    assert min(over_p.data(rows, over_p.EVERY["flawed_ratio"])["p"].to_pylist()) == 5
+    assert min(over_p.data(rows, over_p.EVERY["vote_ratio"])["p"].to_pylist()) == 5
 
 
 def test_presence_tells_ones_own_from_the_atlas_and_the_missing():

@@ -13,7 +13,7 @@ from modadd.analysis import lottery
 from modadd.figures import flow
 from modadd.figures import lottery as figures
 from modadd.figures import simulation as simulated
-from modadd.maths import fourier, simulation, theory
+from modadd.maths import fourier, harmonics, simulation, theory
 
 P = 11
 
@@ -102,17 +102,34 @@ def test_where_no_flow_applies_the_paths_are_still_there(mixed):
 
 
 def test_multiples_of_a_frequency_fold_into_the_real_ones():
-    assert lottery.fold(3, [1, 4, 8], 23).tolist() == [3, 11, 1]
-    assert lottery.fold(3, [3], 9).tolist() == [0]
+    assert harmonics.fold(3, [1, 4, 8], 23).tolist() == [3, 11, 1]
+    assert harmonics.fold(3, [3], 9).tolist() == [0]
 
 
-def test_leakage_reads_planted_harmonics(single):
-    p, k, amplitude_K = 11, 2, np.array([0.0, 1.0, 0.0, 0.05, 0.2])  # 3k folds to 5, 5k to 1, 2k to 4
-    row = fourier.dft(fourier.from_cosines(amplitude_K[None], np.zeros((1, 5))))
-    frame = {"theta_hat": row, "xi_hat": row, "frequency": np.array([k], np.uint8)}
-    leak = lottery.leakage(replace(single, run=preset("standard", p), frames=(frame,), frame_steps=(0,)))
-    got = [leak[place][1][0] for place in (("input", 3), ("input", 5), ("output", 2), ("output", 3))]
-    assert got == pytest.approx([0.2, 0, 0.05, 0.2], abs=1e-9)
+def test_a_harmonic_that_folds_back_is_taken_out_of_older_frames_too():
+    """Where 3 divides p, older frames counted 5k = -k with 1; where 5 does, 5k = 0 never counted."""
+    run = preset("relu_single_freq", 15, d_mlp=70)
+    counts = np.full(7, 10)
+    told = lottery.leaks({"leak_in_5": np.float32((40 * 0.1 + 10 * 1) / 50), "counts_K": counts}, run)
+    assert told == {("input", 5): pytest.approx(0.1)}
+    now = {"leak_in_5": np.float32(0.1), "counts_K": counts, "same_frequency": np.float32(1)}
+    assert lottery.leaks(now, run) == {("input", 5): pytest.approx(0.1)}
+    alone = lottery.leaks({"leak_out_2": np.float32(1), "counts_K": np.array([5])}, preset("quad_random", 3, d_mlp=5))
+    assert np.isnan(alone["output", 2])
+
+
+def test_the_first_increment_of_an_aligned_neuron_is_that_of_the_formula():
+    got = harmonics.ratios(*harmonics.field(*harmonics.cosines(199)))
+    assert got == pytest.approx({place: harmonics.increment(*place) for place in got}, abs=1e-4)
+    assert len(got) == 4
+
+
+def test_the_fixed_point_no_longer_changes_its_shape_and_leaves_out_what_folds_back():
+    known = harmonics.fixed_point(23)
+    assert known == pytest.approx(harmonics.fixed_point(53), abs=0.005)
+    assert all(0.04 < value < 0.3 for value in known.values())
+    assert ("input", 5) not in harmonics.fixed_point(3)
+    assert ("input", 5) not in harmonics.fixed_point(5)
 
 
 def test_every_figure_is_a_specification_without_streamlit(single, mixed):
@@ -122,7 +139,8 @@ def test_every_figure_is_a_specification_without_streamlit(single, mixed):
     case = simulation.pair("relu", P, 0.02, 1.0, 0.02, 0.5, 500)
     charts = [
         *(flow.trajectories(path, 3, what, 100) for what in ("phases", "magnitudes")),
-        flow.errors(path, 3, 100), flow.leakage(leak, 100), flow.portrait(path, 100, lottery.basin(single.run, path)),
+        flow.errors(path, 3, 100), flow.leakage(leak, {("input", 3): 0.2}, 100),
+        flow.portrait(path, 100, lottery.basin(single.run, path)),
         flow.aligned(path["step_S"], path["alpha_SM"][:, 0], np.array([3.0, 1e4, np.inf]), 0.1, True),
         *(figures.race(race, what, 1, 100, True, True) for what in ("alpha", "beta", "D")),
         figures.hit_rates(figures.hits_table(mixed.series("frequency")[0], scores), 0.2, 100),

@@ -185,8 +185,8 @@ def test_width_of_the_examples(p, neurons):
         ("standard", "relu", "random", "adamw", 5e-5, 0, 1.0, 5_000, 0.1),
         ("grokking", "relu", "random", "adamw", 1e-4, 2.0, 0.75, 50_000, 0.1),
         ("quad_random", "quad", "random", "adamw", 5e-5, 0, 1.0, 5_000, 0.1),
-        ("quad_single_freq", "quad", "single-freq", "sgd", 0.1, 0, 1.0, 5_000, 0.02),
-        ("relu_single_freq", "relu", "single-freq", "sgd", 0.01, 0, 1.0, 5_000, 0.002),
+        ("quad_single_freq", "quad", "single-freq", "sgd", 0.1, 0, 1.0, 10_000, 0.02),
+        ("relu_single_freq", "relu", "single-freq", "sgd", 0.01, 0, 1.0, 10_000, 0.002),
     ],
 )
 def test_presets_are_those_of_the_paper(

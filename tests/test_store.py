@@ -22,7 +22,7 @@ import modadd.records.store
 from modadd.records.bin import MOST
 from modadd.records.index import BytesOnly, Index
 from modadd.records.store import Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
-from modadd.runs import Run, preset
+from modadd.runs import PUBLISHED_STEPS, Run, preset
 
 BRIEF = replace(SMALL, epochs=20)
 
@@ -686,6 +686,20 @@ def test_a_preset_in_tf32_stands_in_for_float32(store, place):
     write_atlas(store.atlas, 7, [replace(done, run=exact)])
     assert store.get(exact.id).run == exact
     assert store.where(exact.id) == "atlas"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_the_first_half_of_a_single_frequency_preset_stands_in_for_the_whole(store, precision):
+    whole = preset("quad_single_freq", 7)
+    half = replace(whole, epochs=PUBLISHED_STEPS, precision=precision)
+    done = finish(replace(SMALL, epochs=20))
+    write_atlas(store.atlas, 7, [replace(done, run=half)])
+    assert half.trajectory == replace(whole, precision=precision).trajectory
+    assert store.get(whole.id).run == half
+    assert store.get(preset("standard", 7).id) is None
+    assert store.get(replace(whole, seed=1).id) is None
+    write_atlas(store.atlas, 7, [replace(done, run=half), replace(done, run=replace(whole, precision="tf32"))])
+    assert store.get(whole.id).run.epochs == 2 * PUBLISHED_STEPS
 
 
 @pytest.mark.parametrize(("name", "p"), [("transformer", 113), ("addition", 97), ("addpow", 97), ("add3", 31)])

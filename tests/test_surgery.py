@@ -73,6 +73,33 @@ def test_rotating_phi_by_d_and_psi_by_2d_keeps_every_misalignment(small):
     np.testing.assert_allclose(fourier.wrap(after["phi_M"] - before["phi_M"] - 0.7), 0, atol=1e2 * EXACT)
 
 
+@pytest.mark.parametrize(("p", "k"), [(7, [1, 2, 3]), (15, [1, 2, 4, 7])])
+def test_a_turned_wave_keeps_its_shape_and_a_whole_turn_per_residue_is_a_shift(p, k):
+    w = np.random.default_rng(5).normal(size=(len(k), p))
+    k = np.array(k)
+    for s in (1, 2, p - 1):
+        np.testing.assert_allclose(
+            surgery.rotate(w, k, 2 * np.pi * k * s / p), np.roll(w, -s, axis=1), atol=1e2 * EXACT
+        )
+
+
+def test_a_harmonic_turns_with_its_wave():
+    k, delta = np.array([2, 3]), 0.4
+    magnitude = np.zeros((2, 7))
+    magnitude[[0, 0, 1, 1], [1, 5, 2, 5]] = 1  # k and 3k; k and 2k
+    phase = np.zeros((2, 7))
+    turned = fourier.cosines(fourier.dft(surgery.rotate(fourier.from_cosines(magnitude, phase), k, delta)))[1]
+    np.testing.assert_allclose(turned[[0, 0, 1, 1], [1, 5, 2, 5]], delta * np.array([1, 3, 1, 2]), atol=1e2 * EXACT)
+
+
+def test_turning_both_phases_of_a_trained_network_costs_next_to_nothing(shipped):
+    """With the third harmonic turned by three times the angle; by once the angle it costs fourteen times the loss."""
+    run = preset("quad_random", 23)
+    net = surgery.network(shipped.get(run.id).at().frame, run)
+    before, after = (surgery.outcome(n, run).loss["all"] for n in (net, surgery.rotate_together(net, 1.0)))
+    assert before < after < 1.5 * before
+
+
 def test_rotating_psi_alone_moves_every_misalignment(small):
     before = measures.neurons(small.theta_MP, small.xi_MP)["D_M"]
     after = measures.neurons(*surgery.rotate_output(small, 0.4)[:2])["D_M"]

@@ -40,9 +40,9 @@ PUBLISHED = {
     "grokking": "--act_type ReLU --init_type random --optimizer AdamW --lr 1e-4 --weight_decay 2 --frac_train 0.75 "
                 "--num_epochs 50000 --init_scale 0.1 --plateau True",
     "quad_random": "--act_type Quad --init_type random --optimizer AdamW --lr 5e-5 --num_epochs 5000 --init_scale 0.1",
-    "quad_single_freq": "--act_type Quad --init_type single-freq --optimizer SGD --lr 0.1 --num_epochs 5000 "
+    "quad_single_freq": "--act_type Quad --init_type single-freq --optimizer SGD --lr 0.1 --num_epochs 10000 "
                         "--init_scale 0.02",
-    "relu_single_freq": "--act_type ReLU --init_type single-freq --optimizer SGD --lr 0.01 --num_epochs 5000 "
+    "relu_single_freq": "--act_type ReLU --init_type single-freq --optimizer SGD --lr 0.01 --num_epochs 10000 "
                         "--init_scale 0.002",
 }  # fmt: skip
 

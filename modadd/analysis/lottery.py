@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..maths import fourier, theory
+from ..frames.schema import Frame
+from ..maths import fourier, harmonics, theory
 from ..records.record import Record
 from ..runs import Run
 
@@ -176,33 +177,37 @@ def basin(run: Run, path: dict[str, np.ndarray], size: tuple[int, int] = (28, 48
     return {"beta_A": beta_A, "D_B": D_B, "steps_AB": np.maximum(steps, steps[steps > 0].min(initial=np.inf))}
 
 
-HARMONICS = {"input": (3, 5), "output": (2, 3)}
+def leaks(frame: Frame, run: Run) -> dict[tuple[str, int], float]:
+    """Mean magnitude at the harmonics of each neuron's frequency k over that at k, over all neurons: (layer, r) ->
+    value; without those that a frame does not hold.
 
-
-def fold(n: int, k, p: int) -> np.ndarray:
-    """The frequency in 0 .. K that n k is on Z_p."""
-    r = n * np.asarray(k, int) % p
-    return np.minimum(r, p - r)
-
-
-def leakage(record: Record) -> dict:
-    """Mean magnitude at the harmonics of each neuron's frequency k over that at k, by frame: (layer, n) ->
-    (steps [S], values [S]).  From the frames where they hold it, over all neurons; else over the neurons
-    whose spectra are held, with k as at step 0.  NaN where n k is a multiple of p."""
+    Frames from before `same_frequency` counted harmonics that fold back on k: where 3 divides p, 5k in the input
+    layer and 2k in the output layer of the neurons at k = p / 3, with 1 each.  They are taken out here.
+    """
     result = {}
-    for layer, name in (("input", "theta_hat"), ("output", "xi_hat")):
-        for n in HARMONICS[layer]:
-            known = f"leak_{layer.removesuffix('put')}_{n}"
-            if any(known in frame for frame in record.frames):
-                result[layer, n] = record.series(known)
+    for layer, orders in harmonics.HARMONICS.items():
+        for r in orders:
+            name = f"leak_{layer.removesuffix('put')}_{r}"
+            if name not in frame:
                 continue
-            step_S, hat_SmP = record.series(name)
-            k_m = record.frames[0]["frequency"][: hat_SmP.shape[1]].astype(int)
-            at_m, rows = fold(n, k_m, record.run.p), np.arange(len(k_m))
-            size_SmK, real = fourier.amplitudes(hat_SmP.astype(float)), at_m > 0
-            share = size_SmK[:, rows[real], at_m[real] - 1] / size_SmK[:, rows[real], k_m[real] - 1]
-            result[layer, n] = step_S, share.mean(1) if real.any() else np.full(len(step_S), np.nan)
+            value, p = float(frame[name]), run.p
+            if "same_frequency" not in frame and p % 3 == 0 and r in (2, 5):
+                k = np.arange(1, run.K + 1)
+                counted = int(frame["counts_K"][r * k % p > 0].sum())
+                folded = int(frame["counts_K"][p // 3 - 1])
+                value = (value * counted - folded) / (counted - folded) if counted > folded else np.nan
+            result[layer, r] = value
     return result
+
+
+def leakage(record: Record) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
+    """`leaks` by frame: (layer, r) -> (steps [S], values [S]), over the frames that hold them."""
+    seen = [(at, leaks(frame, record.run)) for at, frame in zip(record.frame_steps, record.frames, strict=True)]
+    seen = [(at, told) for at, told in seen if told]
+    return {
+        place: (np.array([at for at, _ in seen]), np.array([told[place] for _, told in seen]))
+        for place in (seen[0][1] if seen else ())
+    }  # fmt: skip
 
 
 def settled(alpha_SK: np.ndarray) -> int:

@@ -4,6 +4,7 @@ An operation takes a Network and gives a new one, so a list of them can be undon
 the last.  Numpy in float64 for Fourier space, torch in float32 for the votes.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -68,11 +69,26 @@ def outcome(net: Network, run: Run) -> Outcome:
     return Outcome(means(price_N), means(correct), correct)
 
 
-def rotate(w_MP: np.ndarray, delta) -> np.ndarray:
-    """Every cosine of a row with its phase moved by delta [M] or scalar, constants kept."""
+@lru_cache(maxsize=8)
+def _orders(p: int) -> np.ndarray:
+    """r with f = r k mod p, |r| least, for every frequency k (row) and f (column), [K, K]; 1 where f is no multiple
+    of k and so a wave of its own."""
+    K = (p - 1) // 2
+    table_KK = np.ones((K, K), int)
+    for r in range(K, 0, -1):
+        for k in range(1, K + 1):
+            if f := r * k % p:
+                table_KK[k - 1, min(f, p - f) - 1] = r if f <= K else -r
+    return table_KK
+
+
+def rotate(w_MP: np.ndarray, k_M: np.ndarray, delta) -> np.ndarray:
+    """Every row turned by delta [M] or scalar as a wave of its frequency k: the phase at r k moves by r delta, so that
+    the wave keeps its shape; constants stay.  A turn by 2 pi k s / p shifts the row by s."""
     coef_MP = fourier.dft(w_MP)
-    turn_M1 = np.broadcast_to(np.exp(1j * np.asarray(delta)), len(w_MP))[:, None]
-    mode_MK = (coef_MP[:, 1::2] - 1j * coef_MP[:, 2::2]) * turn_M1  # magnitude * exp(i phase)
+    turn_M1 = np.broadcast_to(delta, len(w_MP))[:, None]
+    mode_MK = coef_MP[:, 1::2] - 1j * coef_MP[:, 2::2]  # magnitude * exp(i phase)
+    mode_MK = mode_MK * np.exp(1j * turn_M1 * _orders(w_MP.shape[1])[k_M - 1])
     coef_MP[:, 1::2], coef_MP[:, 2::2] = mode_MK.real, -mode_MK.imag
     return coef_MP @ fourier.basis(w_MP.shape[1])
 
@@ -83,6 +99,19 @@ def _keep(net: Network, kept_K) -> Network:
     return net._replace(
         theta_MP=(fourier.dft(net.theta_MP) * mode_P) @ back, xi_MP=(fourier.dft(net.xi_MP) * mode_P) @ back
     )
+
+
+def project(net: Network, orders: tuple[int, ...]) -> Network:
+    """Of every neuron only its wave at k in the output layer, and those at r k in the input layer, r in `orders`:
+    (1,) leaves pure cosines."""
+    p = net.theta_MP.shape[1]
+    order_MK = np.abs(_orders(p)[fourier.amplitudes(fourier.dft(net.theta_MP)).argmax(1)])
+
+    def only(w_MP, kept: tuple[int, ...]):
+        kept_MP = np.pad(np.repeat(np.isin(order_MK, kept), 2, axis=1), ((0, 0), (1, 0)))
+        return (fourier.dft(w_MP) * kept_MP) @ fourier.basis(p)
+
+    return net._replace(theta_MP=only(net.theta_MP, orders), xi_MP=only(net.xi_MP, (1,)))
 
 
 def power(net: Network) -> np.ndarray:
@@ -102,14 +131,20 @@ def keep_top(net: Network, count: int) -> Network:
     return _keep(net, rank_K < count)
 
 
+def _turn(net: Network, phi, psi) -> Network:
+    """phi and psi [M] or scalars added to the phases of every neuron, whole waves turned."""
+    k_M = fourier.amplitudes(fourier.dft(net.theta_MP)).argmax(1) + 1
+    return net._replace(theta_MP=rotate(net.theta_MP, k_M, phi), xi_MP=rotate(net.xi_MP, k_M, psi))
+
+
 def rotate_together(net: Network, delta: float) -> Network:
     """phi + delta and psi + 2 delta in every neuron: every misalignment D stays."""
-    return net._replace(theta_MP=rotate(net.theta_MP, delta), xi_MP=rotate(net.xi_MP, 2 * delta))
+    return _turn(net, delta, 2 * delta)
 
 
 def rotate_output(net: Network, delta: float) -> Network:
     """psi + delta in every neuron: every misalignment D moves by -delta."""
-    return net._replace(xi_MP=rotate(net.xi_MP, delta))
+    return _turn(net, 0.0, delta)
 
 
 def shuffle_pairs(net: Network, seed: int = 0) -> Network:
@@ -117,13 +152,13 @@ def shuffle_pairs(net: Network, seed: int = 0) -> Network:
     neuron = measures.neurons(net.theta_MP, net.xi_MP)
     to = np.random.default_rng(seed).permutation(len(net.xi_MP))
     phi, psi = neuron["phi_M"], neuron["psi_M"]
-    return net._replace(theta_MP=rotate(net.theta_MP, phi[to] - phi), xi_MP=rotate(net.xi_MP, psi[to] - psi))
+    return _turn(net, phi[to] - phi, psi[to] - psi)
 
 
 def shuffle_output(net: Network, seed: int = 0) -> Network:
     """Each neuron takes psi of another one, and keeps its own phi: alignment is lost."""
     psi = measures.neurons(net.theta_MP, net.xi_MP)["psi_M"]
-    return net._replace(xi_MP=rotate(net.xi_MP, psi[np.random.default_rng(seed).permutation(len(psi))] - psi))
+    return _turn(net, 0.0, psi[np.random.default_rng(seed).permutation(len(psi))] - psi)
 
 
 def equalise(net: Network, _=None) -> Network:

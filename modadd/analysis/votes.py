@@ -69,6 +69,21 @@ def fit_network(net: surgery.Network) -> dict[str, float | None]:
     return fit(surgery.logits(net, x_N, y_N), p, x_N, y_N, np.where(x_N == y_N, 1, 2))
 
 
+PROJECTIONS = {"pure cosines: k alone": (1,), "input layer with 3k too": (1, 3)}
+
+
+def projections(net: surgery.Network, run: Run) -> dict[str, dict[str, float | None]]:
+    """`fit_network` of the network with only some waves of each neuron, and as trained; each with `loss`, the mean
+    over all ordered pairs, and for x^2 `share`, its margin over the largest one."""
+    kept = {name: surgery.project(net, orders) for name, orders in PROJECTIONS.items()} | {"as trained": net}
+    table = {}
+    for name, part in kept.items():
+        fit = fit_network(part)
+        share = ideal.margin_share(fit["margin"], *part[:2]) if part.activation == "x^2" else None
+        table[name] = fit | {"loss": surgery.outcome(part, run).loss["all"], "share": share}
+    return table
+
+
 def fit_ideal(p: int, activation: str) -> dict[str, float | None]:
     """The same for the network of the theory with one of the activations of `model.SWAPS`."""
     return fit_network(surgery.Network(*ideal.ideal_network(p, PHASES), activation))

@@ -12,7 +12,7 @@ from .over_p import SMALL, hue, p_axis
 from .style import COLOURS, HUE, table
 
 ORIGIN = {"fp32": HUE["blue"], "tf32": HUE["pale"], "your own": HUE["orange"], "missing": COLOURS["others"]}
-VERDICTS = dict(zip(claims.VERDICTS, (HUE["green"], HUE["ochre"], HUE["rose"], HUE["grey"]), strict=True))
+VERDICTS = dict(zip(claims.VERDICTS, (HUE["green"], HUE["ochre"], HUE["rose"], HUE["pale"], HUE["grey"]), strict=True))
 
 
 def _strip(rows: pa.Table, row: alt.Y, what: alt.Color, faint: str, tips: list[alt.Tooltip], height: int) -> alt.Chart:
@@ -77,9 +77,7 @@ def claims_over_p(verdicts: list[dict]) -> alt.Chart:
     by_claim = alt.Y(
         "claim:N", title=None, sort=order, axis=alt.Axis(labelLimit=130, labelOverlap=False, labelFlush=False)
     )
-    return _strip(
-        judged(verdicts), by_claim, _kinds("verdict", VERDICTS), claims.VERDICTS[3], tips, 17 * len(order) + 130
-    )
+    return _strip(judged(verdicts), by_claim, _kinds("verdict", VERDICTS), claims.UNKNOWN, tips, 17 * len(order) + 130)
 
 
 def bets_table(rows: list[dict], preset: str) -> pa.Table:

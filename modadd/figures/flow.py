@@ -145,15 +145,16 @@ def _aligned(tolerance, log_steps):
 
 def leakage_table(leak: dict) -> pa.Table:
     """One row a frame, one column a harmonic."""
-    return table(step=leak["input", 3][0], **{f"{layer}_{n}k": v for (layer, n), (_, v) in leak.items()})
+    return table(step=next(iter(leak.values()))[0], **{f"{layer}_{n}k": v for (layer, n), (_, v) in leak.items()})
 
 
-def leakage(leak: dict, step: int, log_steps: bool = False, floor: float = 1e-6) -> Drawing:
-    """Magnitude at the harmonics over that at k, mean over neurons; rules at 1/9 and 1/25."""
+def leakage(leak: dict, theory: dict, step: int, log_steps: bool = False, floor: float = 1e-6) -> Drawing:
+    """Magnitude at the harmonics over that at k, mean over neurons; rules at what `theory` says they tend to."""
     curves = {f"{layer} {n}k": np.where(v > floor, v, np.nan) for (layer, n), (_, v) in leak.items()}
+    marks = {f"{layer} {n}k": value for (layer, n), value in theory.items() if (layer, n) in leak}
     tables = {
         "curves": long("step", next(iter(leak.values()))[0], curves),
-        "marks": table(value=[1 / 9, 1 / 25], name=["1/9", "1/25"]),
+        "marks": table(value=np.array([*marks.values()], float), curve=np.array([*marks], str)),
         "now": table(step=[step]),
     }
     return drawing(_leakage, tables, names=tuple(curves), floor=floor, log_steps=log_steps)
@@ -165,11 +166,10 @@ def _leakage(names, floor, log_steps):
     lines = alt.Chart(named("curves")).mark_line(strokeWidth=1.8, clip=True, point=alt.OverlayMarkDef(size=14))
     lines = lines.encode(x=x, y=y, color=hue(names), tooltip=tips(curve="at", step="step", value="value"))
     marks = alt.Chart(named("marks"))
-    dash = marks.mark_rule(strokeDash=[4, 3], color=COLOURS["others"]).encode(y=y)
-    words = marks.mark_text(align="left", dx=4, dy=-6, color=COLOURS["others"]).encode(
-        x=alt.value(0), y=y, text=alt.Text("name:N")
+    dash = marks.mark_rule(strokeDash=[4, 3], opacity=0.8).encode(
+        y=y, color=hue(names), tooltip=tips(curve="fixed point of the flow at", value="value")
     )
-    return alt.layer(lines, dash, words, _rule(x), height=380)
+    return alt.layer(lines, dash, _rule(x), height=380)
 
 
 def portrait_table(path: dict, step: int) -> pa.Table:

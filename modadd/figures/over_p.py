@@ -7,6 +7,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
+from ..maths import harmonics
 from ..runs import P_MAX, P_MIN, PRESETS
 from .style import COLOURS, HUE, table
 
@@ -14,14 +15,15 @@ HUES = {
     "standard": "#3f8fd2", "grokking": "#d55e00", "quad_random": "#009e73",
     "quad_single_freq": "#c565a0", "relu_single_freq": HUE["ochre"],
 }  # fmt: skip
-RELU = tuple(name for name, settings in PRESETS.items() if settings["activation"] == "relu")
+X2 = tuple(name for name, settings in PRESETS.items() if settings["activation"] == "quad")
 SMALL, TALL = 215, 460
 
 
 @dataclass(frozen=True)
 class Plot:
-    """How a column of `atlas.table` is drawn over p: `level` is what it is compared with, dashed; `least` the
-    p from which it says something; `awaited` marks a step that may not have been reached."""
+    """How a column of `atlas.table` is drawn over p: `level` is what it is compared with, dashed, one curve or
+    several, [P] or [curves, P]; `least` the p from which it says something; `awaited` marks a step that may not have
+    been reached."""
 
     name: str
     title: str
@@ -40,8 +42,13 @@ class Plot:
         return ",.0f" if self.awaited else ".2%" if self.form.endswith("%") else ".4g"
 
 
-_flat = lambda value: lambda p: np.full(len(p), value)  # noqa: E731
-_FOLD = "Left out where 3 divides p: there k = p/3 is its own harmonic."
+_flat = lambda *values: lambda p: np.repeat(np.array(values)[:, None], len(p), axis=1)  # noqa: E731
+_LEAK = "Dashed: the fixed point of ReLU's flow. A harmonic that folds back on k is left out."
+
+
+def _fixed(layer: str, r: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda p: np.full(len(p), harmonics.fixed_point(harmonics.WIDEST)[layer, r])
+
 
 PLOTS: dict[str, tuple[Plot, ...]] = {
     "Does it learn?": (
@@ -76,20 +83,27 @@ PLOTS: dict[str, tuple[Plot, ...]] = {
         Plot("mean_cos_D", "Alignment", "mean cos D", "1: ψ = 2φ in every neuron; 0: random.", False),
         Plot("cv_alpha", "Spread of α", "sd / mean of α", "Over all neurons; 0: all magnitudes equal.", False),
     ),
-    "The vote": (
-        Plot("flawed_ratio", "Right answer over ghost", "ratio of fitted peaks", "Dashed: theory, 2. From p = 5 on.",
-             True, _flat(2.0), least=5),
-        Plot("flawed_r2", "Fit of the flawed indicator", "R²", "Share of the logits' variance that it explains."),
-        Plot("flawed_margin", "Worst margin", "logits", "Least lead of a right answer over the best wrong one."),
+    "Phases spread": tuple(
+        Plot(f"even_{n}", f"Evenness of {n}φ" if n > 1 else "Evenness of φ", f"N |mean exp({n}iφ)|²",
+             "Dashed: random phases, 1. Over all neurons, mean over frequencies.", False, _flat(1.0), least=5)
+        for n in (1, 2, 3, 4)
     ),
-    "Harmonics of ReLU": (
-        Plot("leak_in_3", "3k in the input layer", "magnitude / that at k", "Dashed: 1/9.", True, _flat(1 / 9), RELU),
-        Plot("leak_in_5", "5k in the input layer", "magnitude / that at k", f"Dashed: 1/25. {_FOLD}", True,
-             _flat(1 / 25), RELU),
-        Plot("leak_out_2", "2k in the output layer", "magnitude / that at k", f"Dashed: 1/9. {_FOLD}", True,
-             _flat(1 / 9), RELU),
-        Plot("leak_out_3", "3k in the output layer", "magnitude / that at k", "Dashed: 1/25.", True,
-             _flat(1 / 25), RELU),
+    "The vote": (
+        Plot("vote_ratio", "Right answer over ghost", "ratio of fitted peaks", "Dashed: pure cosines, 2 for x² and 3 "
+             "for ReLU. From p = 5 on.", True, _flat(2.0, 3.0), least=5),
+        Plot("vote_third", "Peak at 3x − y", "over the right answer", "Dashed: pure cosines, 0 for x² and −1/15 for "
+             "ReLU. From p = 11 on.", False, _flat(0.0, -1 / 15), least=11),
+        Plot("vote_r2_three", "Fit of three peaks", "R²", "Right answer, ghosts and a constant: the flawed indicator."),
+        Plot("vote_r2", "Fit of five peaks", "R²", "The same with the peaks at 3x − y, 3y − x and one further."),
+        Plot("vote_margin", "Worst margin", "logits", "Least lead of a right answer over the best wrong one."),
+        Plot("margin_share", "Share of the largest margin", "γ / γ*", "x² alone. Dashed: pure cosines, 1/2.",
+             False, _flat(0.5), X2),
+    ),
+    "Harmonics": (
+        Plot("leak_in_3", "3k in the input layer", "magnitude / that at k", _LEAK, True, _fixed("input", 3)),
+        Plot("leak_in_5", "5k in the input layer", "magnitude / that at k", _LEAK, True, _fixed("input", 5)),
+        Plot("leak_out_2", "2k in the output layer", "magnitude / that at k", _LEAK, True, _fixed("output", 2)),
+        Plot("leak_out_3", "3k in the output layer", "magnitude / that at k", _LEAK, True, _fixed("output", 3)),
     ),
 }  # fmt: skip
 EVERY = {plot.name: plot for plots in PLOTS.values() for plot in plots}
@@ -136,7 +150,7 @@ def key(presets: list[str]) -> alt.Chart:
 
 
 def _domain(plot: Plot, value: np.ndarray, level: np.ndarray) -> list[float]:
-    seen = np.concatenate([value[np.isfinite(value)], level])
+    seen = np.concatenate([value[np.isfinite(value)], level.ravel()])
     seen = seen[seen > 0] if plot.log else seen
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.1, 1.0)
     if plot.log:
@@ -153,7 +167,7 @@ def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = 
     points = data(rows, plot)
     names = [name for name in HUES if name in points["preset"].to_pylist()]
     grid = np.arange(plot.least, P_MAX + 1, 2)
-    level = plot.level(grid) if plot.level else np.array([])
+    level = np.atleast_2d(plot.level(grid)) if plot.level else np.empty((0, len(grid)))
     value = points["value"].to_numpy(zero_copy_only=False).astype(float)
     real = np.isfinite(value) & ((value > 0) | (not plot.log))
     prime = np.array(points["modulus"].to_pylist()) == "prime"
@@ -166,8 +180,9 @@ def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = 
     ]
     layers = []
     if len(level):
-        dashes = alt.Chart(table(p=grid, value=level)).mark_line(strokeDash=[4, 3], color=COLOURS["others"], clip=True)
-        layers.append(dashes.encode(x=x, y=y))
+        curves = table(p=np.tile(grid, len(level)), value=level.ravel(), of=np.repeat(range(len(level)), len(grid)))
+        dashes = alt.Chart(curves).mark_line(strokeDash=[4, 3], color=COLOURS["others"], clip=True)
+        layers.append(dashes.encode(x=x, y=y, detail=alt.Detail("of:N")))
     if seam is not None:
         rule = alt.Chart(table(p=[seam])).mark_rule(color=COLOURS["others"], opacity=0.5)
         layers.append(rule.encode(x=alt.X("p:Q")))

@@ -16,22 +16,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis import claims, lottery
-from ..maths import theory
+from ..analysis import claims, evidence, lottery
+from ..maths import measures, theory
 from ..records.record import Record
 from ..records.store import Damaged, Store
-from ..runs import PRESETS, Run, preset, presets_at
+from ..runs import PRESETS, PUBLISHED_STEPS, Run, preset, presets_at
 
 TABLE = "table.csv"
 RULES = tuple(theory.RULES_TEX)
 SCALARS = (
-    "flawed_ratio", "flawed_r2", "flawed_margin", "cv_alpha", "cv_beta",
-    "leak_in_3", "leak_in_5", "leak_out_2", "leak_out_3",
+    "vote_ratio", "vote_r2", "vote_r2_three", "vote_third", "vote_margin", "all_pairs", "margin_share", "cv_alpha",
+    "cv_beta", "leak_in_3", "leak_in_5", "leak_out_2", "leak_out_3", "even_1", "even_2", "even_3", "even_4",
 )  # fmt: skip
-# Where 3 divides p the frequency k = p/3 has 2k = -k and 5k = -k (mod p): its harmonic is itself.
-FOLDED = ("leak_in_5", "leak_out_2")
 BETS = {"lottery-phase": "phase", "lottery-drive": "drive", "lottery-race": "race"}
 SLOW = ("flow-quad", "flow-relu")  # claims that integrate every neuron's flow: seconds a run
+HEADER = [
+    "run", "finished", "bytes", *SCALARS, "bets", *(f"hits_{rule}" for rule in RULES), "due",
+    *(f"claim:{claim.name}" for claim in claims.CLAIMS if claim.name not in (*SLOW, *BETS)),
+]  # fmt: skip
 Key = tuple[str, str, int]
 _lock, _measured = threading.Lock(), {}
 
@@ -42,28 +44,46 @@ def shared(p: int) -> np.ndarray:
 
 
 def standing(run: Run) -> tuple[int, str, int] | None:
-    """(p, preset, seed) of a run that differs from its preset in seed and precision only; else None."""
+    """(p, preset, seed) of a run that differs from its preset in seed and precision only, or is the first half of a
+    single-frequency preset; else None."""
     name = run.preset
     plain = name in PRESETS and name in presets_at(run.p) and preset(name, run.p, seed=run.seed)
-    return (run.p, name, run.seed) if plain and replace(run, precision="fp32") == plain else None
+    if not plain:
+        return None
+    halves = (plain, replace(plain, epochs=PUBLISHED_STEPS)) if plain.init == "single-freq" else (plain,)
+    return (run.p, name, run.seed) if replace(run, precision="fp32") in halves else None
 
 
 def measure(record: Record) -> dict[str, float | None]:
-    """What a card lacks, by name: the SCALARS of the last frame; `bets`, the neurons whose start and winner are
-    held, and of those the hits of each rule; and `claim:NAME`, the number that a claim is judged by.
+    """What a card lacks, by name: the SCALARS of the last frame, of which the vote_* come from a fit to all pairs only
+    if `all_pairs` is 1, and else to those with x = 0; `bets`, the neurons whose start and winner are held, and of
+    those the hits of each rule; `due`, the step by which the flow expects 90 % aligned; and `claim:NAME`, the number
+    that a claim is judged by.
 
     None where a number does not apply or is not held; inf where a step was not reached.
     """
     frame, run = record.frames[-1], record.run
-    found = {name: frame.get(name) for name in SCALARS}
+    found = dict.fromkeys(SCALARS) | {name: frame.get(name) for name in ("cv_alpha", "cv_beta", "margin_share")}
+    if not isinstance(told := evidence.peaks(record), str):
+        fit, of = told
+        found |= {f"vote_{name}": fit[name] for name in ("ratio", "r2", "r2_three", "margin")}
+        found["vote_third"] = fit["third"] and fit["third"] / fit["correct"]
+        found["all_pairs"] = float(of == "all ordered pairs")
+    leaks = lottery.leaks(frame, run).items()
+    found |= {f"leak_{layer.removesuffix('put')}_{r}": value for (layer, r), value in leaks}
+    if "coherence" in frame:
+        even = measures.evenness(frame["coherence"], frame["counts_K"])[0]
+        found |= {f"even_{n}": value for n, value in zip(measures.ORDERS, even, strict=True)}
     if run.init == "random" and (start := lottery.start(record)) is not None:
-        for rule, bet_M in lottery.bets(start, run.p, run.activation).items():
+        few = {name: table[: evidence.BETTORS] for name, table in start.items()}
+        for rule, bet_M in lottery.bets(few, run.p, run.activation).items():
             told = lottery.score(bet_M, frame["frequency"])
             found |= {"bets": told["n"], f"hits_{rule}": told["hits"]}
+    found["due"] = evidence.due(record)
     for claim in claims.CLAIMS:
         if claim.name not in (*SLOW, *BETS) and claim.applies(run):
-            value = claim.measure(record)
-            found[f"claim:{claim.name}"] = None if isinstance(value, str) else value
+            value = claims.measured(claim, record)
+            found[f"claim:{claim.name}"] = None if isinstance(value, str) else value.value
     return {name: None if value is None or np.isnan(value) else float(f"{value:.6g}") for name, value in found.items()}
 
 
@@ -80,7 +100,7 @@ def write_table(folder: Path) -> Path:
         for run_id, card in sorted(store.cards_of_atlas().items()):
             if standing(card["run"]):
                 key = key_of(card)
-                rows[key] = kept[key] if key in kept else measure(store.get(run_id))
+                rows[key] = kept.get(key) or _told(card) or measure(store.get(run_id))
         store.close()
     return _write(folder / TABLE, rows)
 
@@ -88,8 +108,8 @@ def write_table(folder: Path) -> Path:
 def table(store: Store) -> tuple[list[dict], list[str]]:
     """(rows, damaged): one row a (p, preset, seed), by p and preset, and the names of what cannot be read.
 
-    The user's own run shadows the atlas's, and float32 shadows TF32.  A row holds the numbers of the card's
-    summary, those of `measure` (claims under `claims`, without their prefix), and
+    The longer run shadows the shorter one, then the user's own the atlas's, then float32 TF32.  A row holds the
+    numbers of the card's summary, those of `measure` (claims under `claims`, without their prefix), and
     `finished`, `where`, `composite`, `plateau` (step of that stop), `gap_ratio` (stage II over stage I),
     `neurons`, `shared_neurons`, `shared_frequencies` (those with gcd(k, p) > 1) and `hit_RULE`.
     """
@@ -99,7 +119,7 @@ def table(store: Store) -> tuple[list[dict], list[str]]:
     held = {run_id[:4] for run_id, card in store.cards_of_atlas().items()}
     damaged = [f.name for f in sorted(store.atlas.glob("p*.npz")) if f.stem not in held] if store.atlas else []
     rows = {}
-    for card in sorted(cards, key=lambda c: (c["where"] == "cache", c["run"].precision == "fp32")):
+    for card in sorted(cards, key=lambda c: (c["run"].epochs, c["where"] == "cache", c["run"].precision == "fp32")):
         try:
             rows[standing(card["run"])] = _row(card, _look_up(store, card))
         except Damaged:
@@ -118,10 +138,15 @@ def _look_up(store: Store, card: dict) -> dict:
             record = store.mine(key[0]) if card["where"] == "cache" else store.get(key[0])
             if record is None:
                 raise Damaged(f"the run {key[0]} is gone")
-            _measured[key] = measure(record)
+            _measured[key] = _told(card) or measure(record)
             with contextlib.suppress(OSError):  # a folder that cannot be written to costs time, not the page
                 _write(mine, {k: row for k, row in _kept(mine).items() if k[0] != key[0]} | {key: _measured[key]})
     return _measured[key]
+
+
+def _told(card: dict) -> dict | None:
+    """What was measured before the record was made compact, if that is all that is measured today."""
+    return card["measured"] if card["measured"].keys() >= {*SCALARS, "due"} else None
 
 
 def _kept(file: Path) -> dict[Key, dict]:
@@ -134,27 +159,29 @@ def _kept(file: Path) -> dict[Key, dict]:
 
 @lru_cache(maxsize=8)
 def _read(file: Path, mtime_ns: int, size: int) -> dict[Key, dict]:
-    """The rows of a TABLE as of this time and size; none if it is no such table."""
+    """The rows of a TABLE as of this time and size; none if it is no table of what is measured today."""
     try:
         with file.open(newline="") as opened:
+            rows = csv.DictReader(opened)
+            if rows.fieldnames != HEADER:
+                return {}
             return {
                 (row.pop("run"), row.pop("finished"), int(row.pop("bytes"))): {
                     name: float(value) for name, value in row.items() if value
                 }
-                for row in csv.DictReader(opened)
+                for row in rows
             }
     except (OSError, KeyError, ValueError, TypeError):
         return {}
 
 
 def _write(file: Path, rows: dict[Key, dict]) -> Path:
-    names = sorted({name for row in rows.values() for name in row})
     temporary = file.with_suffix(".part")
     with temporary.open("w", newline="") as opened:
         out = csv.writer(opened, lineterminator="\n")
-        out.writerow(["run", "finished", "bytes", *names])
+        out.writerow(HEADER)
         for key, row in sorted(rows.items()):
-            out.writerow([*key, *("" if row.get(n) is None else f"{row[n]:.6g}" for n in names)])
+            out.writerow([*key, *("" if row.get(n) is None else f"{row[n]:.6g}" for n in HEADER[3:])])
     temporary.replace(file)
     return file
 
@@ -175,9 +202,13 @@ def _row(card: dict, measured: dict) -> dict:
         "plateau": summary["steps"] if summary["stop_reason"] == "plateau" else None,
         "gap_ratio": second / first if first and second else None,
         **{name: measured.get(name) for name in SCALARS},
-        **({name: None for name in FOLDED} if p % 3 == 0 else {}),
         "counts_K": count_K, "neurons": int(count_K.sum()), "shared_neurons": int(count_K[gcd_K > 1].sum()),
-        "shared_frequencies": float((gcd_K > 1).mean()), "bets": n,
+        "shared_frequencies": float((gcd_K > 1).mean()), "bets": n, "due": measured.get("due"),
         **{f"hit_{rule}": hit.get(rule) for rule in RULES},
-        "claims": judged | {name: hit[rule] for name, rule in BETS.items() if rule in hit},
+        "claims": judged | {name: _skill(hits[rule], n, len(count_K)) for name, rule in BETS.items() if rule in hit},
     }  # fmt: skip
+
+
+def _skill(hits: float, n: float, K: int) -> float | None:
+    told = evidence.skill_of(hits, int(n), K)
+    return None if isinstance(told, str) else told.value

@@ -16,9 +16,14 @@ from .atlas import RULES, shared
 def verdicts(rows: Iterable[dict]) -> list[dict]:
     """One row a run and claim that speaks of it: run_id, p, preset, claim (its name), value, verdict."""
     by_name = {claim.name: claim for claim in claims.CLAIMS}
+
+    def verdict(row: dict, name: str, value: float | None) -> str:
+        waits = row.get("due") is not None and row["due"] > row["steps"]
+        return by_name[name].verdict(value, claims.early(row), waits)
+
     return [
         {"run_id": row["run_id"], "p": row["p"], "preset": row["preset"], "claim": name, "value": value,
-         "verdict": claims.VERDICTS[3] if value is None else by_name[name].verdict(value)}
+         "verdict": verdict(row, name, value)}
         for row in rows for name, value in row["claims"].items() if name in by_name
     ]  # fmt: skip
 
@@ -30,10 +35,36 @@ def in_words(judged: list[dict]) -> list[dict]:
         moduli.setdefault((row["claim"], row["verdict"]), []).append(row["p"])
     return [
         {"claim": claim.statement}
-        | {f"{verdict} at p": spans(moduli.get((claim.name, verdict), ())) for verdict in claims.VERDICTS[:3]}
+        | {f"{verdict} at p": spans(moduli.get((claim.name, verdict), ())) for verdict in claims.VERDICTS[:4]}
         for claim in claims.CLAIMS
         if any(name == claim.name for name, _ in moduli)
     ]
+
+
+def effects(judged: list[dict]) -> list[dict]:
+    """One row a claim and preset: `runs` that can be judged, how many of them each verdict has, `not yet`, and the
+    `median` of the measured number over their p, with `low` and `high` that bound it with 95 % (bootstrap over p)."""
+    from scipy.stats import bootstrap
+
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in judged:
+        groups.setdefault((row["claim"], row["preset"]), []).append(row)
+    table = []
+    for claim in claims.CLAIMS:
+        for name in PRESETS:
+            mine = groups.get((claim.name, name), [])
+            count = {verdict: sum(row["verdict"] == verdict for row in mine) for verdict in claims.VERDICTS[:4]}
+            seen = [row["value"] for row in mine if row["verdict"] in claims.VERDICTS[:3] and np.isfinite(row["value"])]
+            if not sum(count.values()):
+                continue
+            ends = (None, None)
+            if len(set(seen)) > 1:
+                ends = bootstrap((seen,), np.median, n_resamples=999, method="percentile", rng=0).confidence_interval
+            table.append({
+                "claim": claim.statement, "preset": name, "runs": sum(count.values()) - count[claims.NOT_YET], **count,
+                "median": float(np.median(seen)) if seen else None, "low": ends[0], "high": ends[1],
+            })  # fmt: skip
+    return table
 
 
 def missing(rows: Iterable[dict]) -> dict[str, list[int]]:

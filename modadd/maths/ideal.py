@@ -107,7 +107,7 @@ def fit_peaks(logits_NP, p: int, x_N, y_N, weight_N=None) -> dict[str, float | N
 
     (_, r2_three), (fit, r2) = solve(3), solve(5 if p >= FIVE_FROM else 3)
     found = dict.fromkeys(PEAKS) | dict(zip(("constant", *PEAKS), fit.tolist(), strict=False))
-    ratio = found["correct"] / found["ghosts"] if found["ghosts"] else None
+    ratio = found["correct"] / found["ghosts"] if found["ghosts"] and p > 3 else None  # at 3 they are all there is
     return found | {"ratio": ratio, "r2": r2, "r2_three": r2_three, "margin": margin}
 
 
@@ -118,7 +118,8 @@ def kept_peaks(frame) -> dict[str, float | None] | None:
     names = {name: f"peak_{name}" for name in PEAKS} | {"r2": "vote_r2", "r2_three": "vote_r2_three"}
     names["margin"] = "flawed_margin"
     kept = {name: float(frame[key]) if key in frame else None for name, key in names.items()}
-    return kept | {"ratio": kept["correct"] / kept["ghosts"] if kept["ghosts"] else None}
+    told = kept["ghosts"] and len(frame["counts_K"]) > 1
+    return kept | {"ratio": kept["correct"] / kept["ghosts"] if told else None}
 
 
 MARGIN_TEX = (

@@ -16,7 +16,7 @@ import numpy as np
 from .. import data
 from ..frames.schema import Frame, is_weight, pack, unpack
 from ..maths import fourier, measures
-from ..runs import EPOCHS_MAX, Run
+from ..runs import EPOCHS_MAX, PUBLISHED_STEPS, Run
 from . import coding
 
 SCHEMA = 1
@@ -194,14 +194,15 @@ class Record:
         )  # fmt: skip
 
     def _story(self, most: int = FRAMES) -> list[int]:
-        """Places of at most so many frames: the first, the last, half-way through memorisation and the ends of both
-        stages; then always the one farthest from those chosen, on a way that counts steps, their logarithm, and what
-        the accuracies gained."""
+        """Places of at most so many frames: the first, the last, half-way through memorisation, the ends of both
+        stages, and the step at which the paper leaves a single-frequency run; then always the one farthest from those
+        chosen, on a way that counts steps, their logarithm, and what the accuracies gained."""
         if not self.frames:
             return []
         at = np.array(self.frame_steps)
         ends = [end for end in measures.stages(self) if end is not None]
-        turns = (*(end // 2 for end in ends[:1]), *ends)
+        judged = [PUBLISHED_STEPS] if self.run.init == "single-freq" else []
+        turns = (*(end // 2 for end in ends[:1]), *ends, *judged)
         chosen = {0, len(at) - 1} | {int(np.abs(at - step).argmin()) for step in turns}
         rows, ways = np.searchsorted(self.steps, at, side="right") - 1, [at, np.log1p(at)]
         for name in ("train_accuracy", "test_accuracy") if len(self.steps) else ():

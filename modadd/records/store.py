@@ -23,7 +23,7 @@ import filelock
 import numpy as np
 
 from ..frames.schema import is_weight
-from ..runs import EPOCHS_MAX, Run, twin
+from ..runs import EPOCHS_MAX, Run, stand_ins
 from .bin import Bin, run_of
 from .index import Damaged, Index, Lying, Unkept, mended, why
 from .record import Record, read_card
@@ -292,7 +292,7 @@ class Store:
     def get(self, run_id: str) -> Record | None:
         """The record of this id, or None.  Raises Damaged if it is there but broken.
 
-        Where a preset is held in TF32 only, that stands in for float32; its `run` says so.
+        Where a preset is not held, what is nearest to it stands in (`runs.stand_ins`); its `run` says so.
         """
         for name in self._names(run_id):
             if (record := self.mine(name) or self.shipped(name)) is not None:
@@ -302,7 +302,7 @@ class Store:
     @staticmethod
     def _names(run_id: str) -> list[str]:
         """The ids under which this run may be held, the best first."""
-        return [name for name in (run_id, twin(run_id)) if name] if ID.fullmatch(run_id) else []
+        return [run_id, *stand_ins(run_id)] if ID.fullmatch(run_id) else []
 
     @contextlib.contextmanager
     def _atlas_file(self, run_id: str):

@@ -11,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from ..records.record import Record
+from ..runs import PUBLISHED_STEPS
 from . import links, reels
 
 SPEEDS = (1, 2, 4, 8, 15, 30)  # frames a second
@@ -81,10 +82,11 @@ def _turns(records) -> dict[str, int | None]:
     """Ends of the stages of the last of these records; only held-out pairs make a second."""
     if not records:
         return {}
-    summary, two = records[-1].summary, records[-1].run.frac_train < 1
-    if not two:
-        return {"95 % right": summary["stage1_end"]}
-    return {"Stage I ends": summary["stage1_end"], "Stage II ends": summary["stage2_end"]}
+    summary, run = records[-1].summary, records[-1].run
+    if run.frac_train < 1:
+        return {"Stage I ends": summary["stage1_end"], "Stage II ends": summary["stage2_end"]}
+    half = run.init == "single-freq" and records[-1].step > PUBLISHED_STEPS
+    return {"95 % right": summary["stage1_end"]} | ({"The paper stops": PUBLISHED_STEPS} if half else {})
 
 
 def _moment(key: str, moments: list[int]) -> int:
