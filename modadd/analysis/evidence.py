@@ -372,6 +372,7 @@ def due(record: Record) -> int | None:
     """The step by which the flow expects 90 % of the neurons aligned; None where no flow applies, or never."""
     if lottery.no_flow(record.run) or (start := lottery.start(record)) is None:
         return None
-    k_M1 = record.frames[0]["frequency"][:BETTORS, None].astype(int) - 1
-    z0 = [np.take_along_axis(start[name][: len(k_M1)], k_M1, 1)[:, 0] for name in lottery.NAMES]
+    n = min(BETTORS, len(start["alpha"]))
+    k_M1 = record.frames[0]["frequency"][:n, None].astype(int) - 1
+    z0 = [np.take_along_axis(start[name][:n], k_M1, 1)[:, 0] for name in lottery.NAMES]
     return theory.alignment_step(record.run, np.stack(z0), measures.ALIGNED)
