@@ -377,7 +377,9 @@ FAILURES = {
 def test_a_failing_step_is_told_and_the_lab_goes_on(lab, store, kept, what, monkeypatch, tried):
     error, told = FAILURES[what]
     monkeypatch.setattr(modadd.jobs.lab, "CHECKPOINT_SECONDS", 0)
-    advance, run = engine.Engine.advance, replace(SMALL, epochs=400, seed=5)
+    run = replace(SMALL, epochs=400, seed=5)
+    kind = engine.CompiledEngine if engine.compiled.covers(run) else engine.Engine
+    advance = kind.advance
 
     def fail(self, n):
         if self.step > 200:
@@ -387,7 +389,7 @@ def test_a_failing_step_is_told_and_the_lab_goes_on(lab, store, kept, what, monk
     eager = lambda *given, **how: train(*given, **how | {"every": 0})  # noqa: E731
     with monkeypatch.context() as broken:
         broken.setattr(sys.modules["modadd.training.loop"], "train", eager)
-        broken.setattr(engine.Engine, "advance", fail)
+        broken.setattr(kind, "advance", fail)
         job = trained(lab, run)
         assert (job.status, job.error) == ("failed", told)
         assert 0 < job.record.step <= 300

@@ -69,7 +69,7 @@ def all_records(cache):
 POOL = """
 import sys
 from modadd import preset
-from modadd.many import pool
+from modadd.jobs import pool
 
 if __name__ == "__main__":
     runs = [preset(name, 11, epochs=1500) for name in ("standard", "quad_single_freq")]

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import pickle
 import sqlite3
@@ -604,6 +605,68 @@ def test_a_damaged_atlas_is_refused_by_name_and_hides_nobody(store, record, brie
     assert set(store.cards()) == {brief.run.id}
     with pytest.raises(Damaged, match=record.run.id):
         store.get(record.run.id)
+
+
+def changed(file, run_id, change):
+    """Write an atlas file anew with other arrays, in a zip without fault."""
+    with np.load(file) as there:
+        arrays = {name.removeprefix(f"{run_id}/"): there[name] for name in there}
+    change(arrays)
+    file.write_bytes(write_archive({f"{run_id}/{name}": array for name, array in arrays.items()}))
+
+
+def drop(arrays):
+    del arrays["frames/probability"]
+
+
+def exchange(arrays):
+    one, other = "history/train_loss", "history/test_loss"
+    arrays[one], arrays[other] = arrays[other], arrays[one]
+
+
+def nudge(arrays):
+    arrays["steps"] = arrays["steps"].astype(np.int64)
+
+
+def praise(arrays):
+    card = json.loads(bytes(arrays["card"]))
+    card["summary"]["test_accuracy"] = 1.0
+    arrays["card"] = np.frombuffer(json.dumps(card).encode(), np.uint8)
+
+
+@pytest.mark.parametrize("change", [drop, exchange, nudge, praise])
+def test_a_record_of_the_atlas_is_what_was_written_array_for_array(store, brief, change):
+    changed(write_atlas(store.atlas, 7, [brief]), brief.run.id, change)
+    with pytest.raises(Damaged, match=f"^the record {brief.run.id} of the atlas cannot be read: its checksum does not"):
+        store.get(brief.run.id)
+
+
+def test_a_record_of_the_atlas_under_the_name_of_another_is_refused(store, brief):
+    other = replace(BRIEF, seed=1).id
+    file = write_atlas(store.atlas, 7, [brief])
+    with np.load(file) as there:
+        arrays = {name.replace(brief.run.id, other): there[name] for name in there}
+    file.write_bytes(write_archive(arrays))
+    with pytest.raises(Damaged, match=r"it is that of another run$"):
+        store.get(other)
+
+
+@given(st.data())
+def test_any_changed_bit_of_the_atlas_is_noticed(tmp_path_factory, brief, data):
+    folder = tmp_path_factory.mktemp("flips")
+    file = write_atlas(folder / "atlas", 7, [brief])
+    content = bytearray(file.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    store = Store(folder / "runs", folder / "atlas")
+    try:
+        seen = store.shipped(brief.run.id)
+    except ValueError:
+        return
+    finally:
+        store.close()
+    if seen is not None:  # a bit that says nothing, such as a date; or None, which is a missing record
+        assert_same_training(seen, brief.without_state())
 
 
 # -- siblings -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ followed by a zip of plain .npy arrays, which numpy opens with `allow_pickle=Fal
 import contextlib
 import hashlib
 import io
+import json
 import logging
 import os
 import re
@@ -285,9 +286,9 @@ class Store:
         with self._atlas_file(run_id) as arrays:
             if arrays is None or f"{run_id}/card" not in arrays:
                 return None
-            return Record.from_arrays(
-                {key.removeprefix(f"{run_id}/"): arrays[key] for key in arrays if key.startswith(f"{run_id}/")}
-            )
+            arrays = {key.removeprefix(f"{run_id}/"): arrays[key] for key in arrays if key.startswith(f"{run_id}/")}
+            _check_sum(arrays, run_id)
+            return Record.from_arrays(arrays)
 
     def get(self, run_id: str) -> Record | None:
         """The record of this id, or None.  Raises Damaged if it is there but broken.
@@ -472,13 +473,38 @@ def _cards_in(file: Path, mtime_ns: int, size: int) -> dict[str, dict]:
     return {run_id: card | {"where": "atlas", "bytes": sizes[run_id]} for run_id, card in cards.items()}
 
 
+def _sum(arrays: Mapping[str, np.ndarray]) -> str:
+    """The SHA-256 of a record's arrays with their names, types and shapes, and of its card but for this sum."""
+    digest, card = hashlib.sha256(), json.loads(bytes(arrays["card"]))
+    card.pop("sha256", None)
+    digest.update(json.dumps(card, sort_keys=True).encode())
+    for name in sorted(arrays.keys() - {"card"}):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _check_sum(arrays: Mapping[str, np.ndarray], run_id: str):
+    """Damaged where a record of the atlas is not what was written, array for array, or not of this run."""
+    try:
+        card = json.loads(bytes(arrays["card"]))
+        told = card.get("sha256")
+        if read_card(arrays["card"])["run"].id != run_id:
+            raise Damaged("it is that of another run")
+        if told is not None and told != _sum(arrays):
+            raise Damaged("its checksum does not match its arrays")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise Damaged(f"the record {run_id} of the atlas cannot be read: {error}") from None
+
+
 def write_atlas(folder: Path, p: int, records: list[Record]) -> Path:
     """One file a modulus: the records under their ids, without state."""
-    arrays = {
-        f"{record.run.id}/{name}": array
-        for record in records
-        for name, array in record.without_state().to_arrays().items()
-    }
+    arrays = {}
+    for record in records:
+        named = record.without_state().to_arrays()
+        card = json.loads(bytes(named["card"])) | {"sha256": _sum(named)}
+        named["card"] = np.frombuffer(json.dumps(card).encode(), np.uint8)
+        arrays |= {f"{record.run.id}/{name}": array for name, array in named.items()}
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"p{p:03d}.npz"
     temporary = file.with_suffix(".part")
