@@ -72,7 +72,10 @@ def _checked(w: dict[str, np.ndarray], found: dict[str, str], uses: dict[str, st
 
     (V, D), M, H = w["W_E"].shape, w["W_in"].shape[1], len(w["W_Q"])
     P = V - 1
-    run = Run(p=P, model="transformer", d_model=D, d_mlp=M, heads=H)
+    try:
+        run = Run(p=P, model="transformer", d_model=D, d_mlp=M, heads=H)
+    except ValueError as error:
+        raise ValueError(f"holds {told({name: w[part] for part, name in found.items()}, 2)}: {error}") from None
     if w["W_U"].shape[1] == V:
         w["W_U"] = w["W_U"][:, :P]
         uses[found["W_U"]] += f", without its answer {P} (=)"

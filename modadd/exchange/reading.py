@@ -41,7 +41,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What was understood: a network (of the last step), its moments in order, how their matrices are read, whether
+    """What was understood: a network (one of them), its moments in order, how their matrices are read, whether
     some answers have a bias, the SHA-256 of the file (of several: of their SHA-256 in that order), the training pairs
     as `Run.trained` has them, the files' own curves by metric, what had to be assumed, in a sentence, and the account
     of every file."""
@@ -154,7 +154,7 @@ class _Reading:
     placed: dict[int | None, Moment] = field(default_factory=dict)  # by step; None for the one without
     account: list[Use] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
-    pairs: list[tuple[str, str, object]] = field(default_factory=list)  # train or test, name, what it holds
+    pairs: list[tuple[str, Use, object]] = field(default_factory=list)  # train or test, whose, and what they are
     curves: dict[str, np.ndarray] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -171,10 +171,10 @@ class _Reading:
             return self.leave_out(file, str(error).removeprefix(f"{name} "))
         self.hashes[file.name] = hashlib.sha256(content).hexdigest()
         if split := PAIRS.fullmatch(Path(file.name).stem):
-            self.pairs.append((side(split[1]), name, loaded.tree))
+            self.pairs.append((side(split[1]), Use(name, "", ""), loaded.tree))
             return None
         held = unwrap(loaded)
-        self.pairs += [(which, name, value) for which, value in held.pairs.items()]
+        self.pairs += [(which, Use(name, where, ""), value) for which, where, value in held.pairs]
         networks = self._networks(file, held, loaded.ordered)
         self.account += [Use(name, where, f"left out: {why}") for where, why in held.left.items()]
         for metric, curve in held.curves.items():  # of two the longer one

@@ -16,21 +16,21 @@ class Use(NamedTuple):
     use: str
 
 
-def split_of(pairs: Iterable[tuple[str, str, object]], p: int) -> tuple[str, list[Use]]:
+def split_of(pairs: Iterable[tuple[str, Use, object]], p: int) -> tuple[str, list[Use]]:
     """(the training pairs as `Run.trained` has them, the account) of what files name as train or test: lists or arrays
     of pairs, perhaps with "=" and with the answers beside, or places in the table of all pairs.
 
     What is no split of the pairs of residues is left out, with the reason.
     """
     tables, uses = {}, []
-    for which, name, value in pairs:
+    for which, whose, value in pairs:
         try:
             table = _table(value, p)
             if (tables.setdefault(which, table) != table).any():
                 raise ValueError(f"other pairs than in {uses[0].file}")
-            uses.append(Use(name, f"{which} pairs", f"the split: {table.sum():,} of {p * p:,}"))
+            uses.append(whose._replace(use=f"the split: {table.sum():,} of {p * p:,} pairs, {which}ed"))
         except ValueError as error:
-            uses.append(Use(name, f"{which} pairs", f"left out: {error}"))
+            uses.append(whose._replace(use=f"left out: {error}"))
     train, test = tables.get("train"), tables.get("test")
     if train is None and test is not None:
         train = ~test

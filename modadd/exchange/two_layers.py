@@ -16,12 +16,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..runs import P_MAX, P_MIN, check_p
+from ..runs import P_MAX, P_MIN
 from .checkpoint import shown
 from .layouts import Arrays, Network, told, weights
 
 Orientation = Literal["by shape", "published", "transposed"]
-TAIL = re.compile(r"\.?(weights?|bias|kernel)$", re.I)
+TAIL = re.compile(r"(^|[._])(weights?|bias|kernel)$", re.I)
 FIRST = re.compile(
     r"theta|into|w_?(in|x|a|input|hidden)|in(put)?(_?(layer|proj\w*|fc|lin\w*))?|hidden\w*|enc(oder)?\w*|up(_?proj)?|"
     r"c_fc|first\w*", re.I
@@ -173,13 +173,16 @@ def _turned(layers: Arrays, roles: Roles, p: int | None, orientation: Orientatio
     free = {"published": (False,), "transposed": (True,), "by shape": (False, True)}[orientation]
     ways = [(name == "xi",) if name in OURS else free for name in names]
     usual = [(name.endswith("kernel"),) if _linear(name) else way for name, way in zip(names, ways, strict=True)]
-    fits = (orientation == "by shape" and _fits(layers, names, usual, p)) or _fits(layers, names, ways, p)
+    fits, odd = {}, {}
+    for tried in (usual, ways) if orientation == "by shape" else (ways,):
+        if not odd:
+            fits = _fits(layers, names, tried, p) or fits
+            odd = {sizes: found for sizes, found in fits.items() if sizes[0] in range(P_MIN, P_MAX + 1, 2)}
     if not fits:
         ours = ": both must be [neurons, p]" if roles[:2] == OURS else ""
         raise ValueError(f"holds {whole}, which do not fit together{ours}")
-    odd = {sizes: found for sizes, found in fits.items() if sizes[0] in range(P_MIN, P_MAX + 1, 2)}
     if not odd:
-        check_p(next(iter(fits))[0])
+        raise ValueError(f"holds {whole}: p must be odd and between {P_MIN} and {P_MAX}, got {next(iter(fits))[0]}")
     possible = {sizes: found for sizes, found in odd.items() if p in (None, sizes[0])}
     if not possible:
         raise ValueError(f"is a network of p = {' or '.join(dict.fromkeys(str(P) for P, *_ in odd))}, not {p}")

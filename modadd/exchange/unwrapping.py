@@ -54,18 +54,19 @@ class State(NamedTuple):
 
 
 class Unwrapped(NamedTuple):
-    """The states of a file; what was noted beside them (`curves` by metric, `pairs` by train or test); and what was
+    """The states of a file; what was noted beside them (`curves` by metric, `pairs` with train or test and their
+    name); and what was
     left out, with the reason."""
 
     states: list[State]
     curves: dict[str, np.ndarray]
-    pairs: dict[str, object]
+    pairs: list[tuple[str, str, object]]
     left: dict[str, str]
 
 
 def unwrap(content: Content) -> Unwrapped:
     """The states of a file and what is noted beside them."""
-    found = Unwrapped([], {}, {}, {})
+    found = Unwrapped([], {}, [], {})
     _collect(content.tree, "", None, found)
     first = [state for state in found.states if not SECOND_COPY.fullmatch(state.where.rpartition("/")[2])]
     if first:
@@ -80,12 +81,14 @@ def _collect(node: dict | list, where: str, step: int | None, found: Unwrapped):
     told: dict[str, float] = {}
     rest = {key: value for key, value in items.items() if not _aside(str(key), value, where, found, told)}
     inside = {key: value for key, value in rest.items() if isinstance(value, dict | list) and _wraps(str(key), value)}
-    for key in rest.keys() - inside.keys():
-        if not list(_leaves({"": rest[key]})):
+    own = {key: value for key, value in rest.items() if key not in inside}
+    bare = not inside or _matrices(own) > 1  # the weights stand here, without a wrapper
+    for key, value in own.items():
+        if not list(_leaves({"": value})):
             found.left[_path(where, key)] = "a note"
-        elif inside:
+        elif not bare:
             found.left[_path(where, key)] = "beside the network"
-    if not inside and (tensors := dict(_leaves(rest))):
+    if bare and (tensors := dict(_leaves(own))):
         found.states.append(State(where, step, tensors, told))
     for key, value in inside.items():
         at, path = (0 if FIRST_STATE.fullmatch(str(key)) else step), _path(where, key)
@@ -116,7 +119,7 @@ def _aside(name: str, value, where: str, found: Unwrapped, told: dict[str, float
             told.setdefault(metric, float(numbers[0]))
         return True
     if split := PAIRS.fullmatch(name):
-        found.pairs[side(split[1])] = value
+        found.pairs.append((side(split[1]), path, value))
         return True
     for pattern, why in ASIDE.items():
         if pattern.fullmatch(name) and (isinstance(value, dict | list | Odd) or not np.ndim(value)):
