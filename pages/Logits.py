@@ -16,20 +16,21 @@ st.title("A vote with two ghosts")
 record = ui.choose_run(p, presets_at(p))
 run = record.run
 st.markdown(
-    "Summed over evenly spread phases, the x² network of the theory votes like this, on top of every right answer "
+    "Summed over evenly spread phases, the x² network of the theory votes like this: on top of every right answer "
     "two **ghosts** at 2x and 2y, each half as tall:"
 )
 st.latex(ideal.FLAWED_INDICATOR_TEX)
 st.markdown(
-    "The indicator is flawed and still always right, because the peak at x + y towers over the ghosts. What would "
-    "refute it: a ratio far from 2 : 1, a poor R², or a third peak. A loss that is trained on for long goes beyond "
-    "it, by pushing the ghosts down."
+    "The ghosts come from how loud a frequency votes: cos² v for x², |cos v| for ReLU. As sums of waves these are"
 )
-if run.activation != "quad":
-    st.caption(
-        f"The formula is exact for x². This run uses {run.activation}: other ghosts are to be expected, and the table "
-        "below shows those of the theory's network with that activation too."
-    )
+st.latex(ideal.PEAKS_TEX)
+st.markdown(
+    "and every wave makes a pair of peaks. So **pure cosines** leave ghosts of one half under x², of one third under "
+    "ReLU, which adds peaks of −1/15 at 3x − y and 3y − x. A trained neuron is no pure cosine: it grows a **third "
+    "harmonic** against its own wave, which takes the ghosts down and leaves a negative peak at 3x − y in their place. "
+    "What would refute this: a network of pure cosines with another ratio, a third harmonic without that peak, or "
+    "a poor R² of all five peaks."
+)
 if record.at(holding="logits0") is None:
     st.info("This record holds no votes. A run trained here keeps them.")
     st.stop()
@@ -83,35 +84,81 @@ def row(step: int):
 
 
 def quality(step: int):
-    """The fit of the flawed indicator: its peaks, their ratio, R², margin and the bound on the probability."""
+    """The fit of the peaks: their heights, R², margin and the bound on the probability."""
     now = seen(step)
     fits = {f"x = 0, step {now.step:,}": now.fit()}
     if now.net:
         every = votes.stride(*now.net.theta_MP.shape)
         fits[f"{'all pairs' if every == 1 else f'one pair in {every}'}, step {now.at:,}"] = fitted(step)
-    elif last := votes.fit_kept(record):
-        fits[f"all pairs, step {record.frame_steps[-1]:,}"] = last
-    for name in dict.fromkeys(("x^2", surgery.NAMES[run.activation])):
-        fits[f"ideal network, {name}"] = fit_ideal(run.p, name)
-    st.subheader("How well does the flawed indicator fit?")
-    columns = {"peak at x + y": "correct", "peak at a ghost": "ghosts", "ratio (theory 2)": "ratio", "R²": "r2",
-               "least margin": "margin", "bound on P(correct)": "bound", "least P(correct)": "least"}  # fmt: skip
+    elif found := now.fit_all():
+        fits[f"all pairs, step {now.step:,}"] = found
+    for activation in ("quad", "relu"):
+        name = surgery.NAMES[activation]
+        fits[f"pure cosines, {name}"] = fit_ideal(run.p, name)
+    st.subheader("How well do the peaks fit?")
+    heights = {"2x, 2y": "ghosts", "3x − y, 3y − x": "third", "4x − 2y, 4y − 2x": "fourth"}
+    columns = {"ratio": "ratio", "R², three": "r2_three", "R², five": "r2", "least margin": "margin",
+               "bound on P(correct)": "bound", "least P(correct)": "least"}  # fmt: skip
+    over = lambda found, name: found[name] / found["correct"] if found[name] is not None else None  # noqa: E731
     st.dataframe(
         [
-            {"fitted to": name}
+            {"fitted to": name, "x + y (logits)": found["correct"]}
+            | {title: over(found, key) for title, key in heights.items()}
             | {title: (found | {"bound": votes.bound(run.p, found)})[key] for title, key in columns.items()}
             for name, found in fits.items()
         ],
         hide_index=True,
-        column_config={"ratio (theory 2)": st.column_config.NumberColumn(format="%.2f")},
+        column_config={"ratio": st.column_config.NumberColumn("right ÷ ghost", format="%.2f")}
+        | {title: st.column_config.NumberColumn(format="%.3f") for title in (*heights, "R², three", "R², five")},
     )
     st.latex(ideal.PROBABILITY_BOUND_TEX)
     st.caption(
-        "Least squares of the centred logits on a constant, the right answer and the ghosts; all in logits. "
-        "Ideal network: one cosine of magnitude 1 a neuron, ψ = 2φ, nine even phases a frequency. The bound takes aN "
-        "from the fitted peak (aNp/4 in theory) and holds for the ideal network; beside it the least certain of all "
-        "sums."
+        "Least squares of the centred logits over ordered pairs, on a constant, the right answer, the ghosts (three) "
+        "and the next two pairs of peaks (five, from p = 11 on); heights over that of the right answer. In theory 1/2, "
+        "0, 0 under x² and 1/3, −1/15, 1/35 under ReLU, up to waves that fold at small p. Pure cosines: ψ = 2φ, nine "
+        "even phases a frequency. The bound takes aN from the fitted peak (aNp/4 in theory) and holds for pure cosines "
+        "under x²; beside it the least certain of all sums."
     )
+    silencing(now)
+
+
+@st.cache_data(max_entries=64, show_spinner="Taking the waves apart ...")
+def projections(name: str, at: int, _net) -> dict:
+    return votes.projections(_net, run)
+
+
+def silencing(now: votes.Moment):
+    """What is left of the vote when every neuron keeps only some of its waves, and the margin."""
+    st.subheader("The third harmonic silences the ghosts")
+    if now.net is None:
+        st.info("This record holds no weights to take apart. Train the run here, and keep its weights.")
+        return
+    if votes.stride(*now.net.theta_MP.shape) > 1 and not st.toggle("Take the waves apart (slow at this p)"):
+        return
+    rows = {
+        "kept of each neuron": lambda name, found: name,
+        "right ÷ ghost": lambda name, found: found["ratio"],
+        "3x − y ÷ right": lambda name, found: found["third"] and found["third"] / found["correct"],
+        "R², five": lambda name, found: found["r2"],
+        "loss (nats)": lambda name, found: found["loss"],
+        "margin ÷ largest": lambda name, found: found["share"],
+    }
+    table = projections(run.id, now.at, now.net)
+    st.dataframe(
+        [{title: read(name, found) for title, read in rows.items()} for name, found in table.items()], hide_index=True
+    )
+    st.caption(
+        f"Weights of step {now.at:,}. Pure cosines fall back to the ratio of the theory; the third harmonic alone "
+        "brings most of it back. Under x² with harmonics e₃ and e₅ a ghost is 1/2 + e₃ + e₃e₅ of the right answer, and "
+        "the peak at 3x − y is e₃."
+    )
+    if run.activation == "quad":
+        st.latex(ideal.MARGIN_TEX)
+        st.caption(
+            "Why it pays: the margin γ over γ*, the largest that x² neurons of this norm can have (Morwani et al., "
+            "arXiv:2311.07568). Pure cosines that read x and y with the same weights reach one half of it at most; the "
+            "third harmonic passes that."
+        )
 
 
 def pair(step: int):
@@ -128,15 +175,15 @@ def pair(step: int):
     def voted(step: int) -> tuple:
         """The votes by frequency, or None without weights, and the logits beside the theory at the fitted scale."""
         scale, (votes_P, votes_KP) = fitted(step)["correct"] * 2 / run.p, seen(step).pair(x, y)
-        return votes_KP, logits.pair_table(votes_P, x, y, scale), scale
+        return votes_KP, logits.pair_table(votes_P, x, y, scale, run.activation), scale
 
     table = voted(step)[1]
     answer = int(np.argmax(table["value"]))
     verdict = "right" if answer == (x + y) % run.p else f"wrong: it is {(x + y) % run.p}"
     ui.show(
         f"{x} + {y} = {answer}, says the network at step {seen(step).at:,} ({verdict})",
-        "Diamonds: the flawed indicator, scaled so that its peak at x + y equals the fitted one over all pairs; the "
-        "two ghosts (p/4 beside p/2) are then a prediction.",
+        "Diamonds: pure cosines, scaled so that their peak at x + y equals the fitted one over all pairs; the two "
+        "ghosts are then a prediction, and what they stand above the bars is what the third harmonic silenced.",
         lambda step: logits.pair(voted(step)[1]),
         "pair",
         lambda: table,
@@ -154,16 +201,16 @@ def split(step: int, x: int, y: int, voted):
         "and y are apart: on this sum some frequencies shout and others are silent, and it is this that leaves the "
         "ghosts."
     )
-    st.latex(surgery.VOTE_TEX)
+    st.latex(surgery.VOTE_TEX.get(run.activation, surgery.VOTE_TEX["quad"]))
 
     def loud(step: int):
         votes_KP, _, scale = voted(step)
-        return logits.loudness_table(votes_KP, x, y, scale)
+        return logits.loudness_table(votes_KP, x, y, scale, run.activation)
 
     by_frequency = lambda: logits.split_table(voted(step)[0])  # noqa: E731
     for column, (key, title, look_for, chart, made) in zip(st.columns(2), (
         ("stack", "The votes, stacked by frequency", "Every frequency adds at the right answer; elsewhere they "
-         "disagree and cancel. Named: those that the theory says are loudest. Diamonds: the flawed indicator.",
+         "disagree and cancel. Named: those that the theory says are loudest. Diamonds: pure cosines.",
          lambda step: logits.stack(*voted(step)[:2], x, y), by_frequency),
         ("loudness", "How loud each frequency is", "Bars: the part of its vote that is cos w(x + y − j). Dashed: the "
          "theory at the same scale. Take x = y and all speak; a bar where the line touches 0 would refute the "

@@ -69,8 +69,8 @@ def test_a_run_id_that_is_not_here_is_one_sentence_and_the_page_goes_on(app, pag
 
 @pytest.mark.parametrize("page", CHARTS)
 @pytest.mark.parametrize("name", ["grokking", "quad_single_freq"])
-def test_any_run_opens_by_its_id_and_can_be_left(app, page, name):
-    test = app(page, run=preset(name, 23).id)
+def test_any_run_opens_by_its_id_and_can_be_left(app, page, name, shipped):
+    test = app(page, run=shipped.get(preset(name, 23).id).run.id)
     assert not test.exception
     assert not test.error
     assert test.session_state["p"] == 23

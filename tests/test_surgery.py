@@ -5,7 +5,7 @@ import pytest
 from conftest import EXACT, FLOAT32, HALF
 
 from modadd import preset
-from modadd.analysis import surgery
+from modadd.analysis import surgery, votes
 from modadd.figures import surgery as figures
 from modadd.maths import fourier, ideal, measures
 from modadd.networks.activations import SWAPS
@@ -98,6 +98,30 @@ def test_turning_both_phases_of_a_trained_network_costs_next_to_nothing(shipped)
     net = surgery.network(shipped.get(run.id).at().frame, run)
     before, after = (surgery.outcome(n, run).loss["all"] for n in (net, surgery.rotate_together(net, 1.0)))
     assert before < after < 1.5 * before
+
+
+@pytest.mark.parametrize(
+    ("name", "pure", "third"), [("standard", 3.01, 6.46), ("quad_random", 2.00, 3.98), ("grokking", 3.01, 8.06)]
+)
+def test_trained_weights_as_pure_cosines_vote_as_in_theory_and_their_third_harmonic_silences_the_ghosts(
+    shipped, name, pure, third
+):
+    run = preset(name, 23)
+    found = list(votes.projections(surgery.network(shipped.get(run.id).at().frame, run), run).values())
+    assert [row["ratio"] for row in found[:2]] == pytest.approx([pure, third], rel=0.01)
+    assert found[2]["ratio"] > 1.5 * pure
+    if name == "quad_random":
+        assert found[0]["share"] < 0.5 < found[1]["share"] < found[2]["share"]
+        assert found[2]["loss"] < found[1]["loss"] < found[0]["loss"] / 3
+
+
+def test_a_frequency_votes_as_loud_as_the_activation_says():
+    for activation, name in (("quad", "x^2"), ("relu", "ReLU")):
+        net = surgery.Network(*ideal.ideal_network(23, 31), name)
+        for x, y in ((3, 7), (4, 4), (0, 22)):
+            loud = surgery.strength(surgery.votes(net, x, y), x, y)
+            theory = surgery.ideal_strength(23, x, y, activation)
+            np.testing.assert_allclose(loud / loud.sum(), theory / theory.sum(), atol=1e-3)
 
 
 def test_rotating_psi_alone_moves_every_misalignment(small):

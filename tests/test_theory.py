@@ -200,6 +200,18 @@ def test_pure_cosines_vote_with_the_peaks_of_their_activation(activation):
     assert fit["ratio"] == pytest.approx({"quad": 2.00, "relu": 3.01}[activation], abs=5e-3)
 
 
+def test_pure_cosines_are_the_flawed_indicator_under_the_square_and_the_network_of_the_theory_under_relu():
+    x, y = (a.ravel() for a in every_pair(P))
+    np.testing.assert_allclose(ideal.pure_vote(P, x, y, P / 2, "quad"), ideal.flawed_indicator(P, x, y), atol=EXACT * P)
+    p = 53
+    x, y = np.divmod(np.arange(0, p * p, 7), p)
+    logits = surgery.logits(surgery.Network(*ideal.ideal_network(p, 9), "ReLU"), x, y).astype(float)
+    top = ideal.fit_peaks(logits, p, x, y)["correct"]
+    theory = ideal.pure_vote(p, x, y, top, "relu")
+    error = logits - logits.mean(1, keepdims=True) - theory
+    assert np.abs(error).max() < 0.05 * top  # waves beyond the fourth, which all meet where x = y
+
+
 def test_a_planted_ratio_reads_the_same_over_ordered_and_unordered_pairs():
     p = 23
     x, y = data.pairs(p)

@@ -240,15 +240,20 @@ def votes(net: Network, x: int, y: int) -> np.ndarray:
     return table_KP
 
 
-VOTE_TEX = r"f^{(k)}_j = a N \cos^2\!\left(\tfrac{w_k (x - y)}{2}\right)\cos\left(w_k (x + y - j)\right)"
+VOTE_TEX = {
+    "quad": r"f^{(k)}_j = a N \cos^2\!\left(\tfrac{w_k (x - y)}{2}\right)\cos\left(w_k (x + y - j)\right)",
+    "relu": r"f^{(k)}_j \propto \left|\cos\tfrac{w_k (x - y)}{2}\right| \cos\left(w_k (x + y - j)\right)",
+}
 
 
-def ideal_strength(p: int, x: int, y: int) -> np.ndarray:
-    """cos^2(w_k (x - y) / 2) of each frequency, [K]: how loud it votes on this pair, in units of a N.
+def ideal_strength(p: int, x: int, y: int, activation: str = "quad") -> np.ndarray:
+    """How loud each frequency votes on this pair where neurons are pure cosines, [K]: cos^2(w_k (x - y) / 2) for x^2,
+    in units of a N, and pi / 4 |cos(w_k (x - y) / 2)|, of the same mean over pairs, for ReLU.
 
-    The sum of these votes over k is the flawed indicator.  arXiv:2602.16849, sec. 4.
+    The sum of these votes over k is `ideal.pure_vote`.  arXiv:2602.16849, sec. 4; ReLU derived for this project.
     """
-    return np.cos(np.pi * np.arange(1, (p - 1) // 2 + 1) * (x - y) / p) ** 2
+    wave_K = np.cos(np.pi * np.arange(1, (p - 1) // 2 + 1) * (x - y) / p)
+    return np.pi / 4 * np.abs(wave_K) if activation == "relu" else wave_K**2
 
 
 def strength(votes_KP: np.ndarray, x: int, y: int) -> np.ndarray:

@@ -36,9 +36,15 @@ class Moment(NamedTuple):
         return (self.frame["logits0"][y], None) if votes_KP is None else (votes_KP.sum(0), votes_KP)
 
     def fit(self) -> dict[str, float | None]:
-        """The flawed indicator fitted to the pairs with x = 0."""
+        """The peaks fitted to the pairs with x = 0."""
         P = self.run.p
         return fit(self.frame["logits0"], P, np.zeros(P, int), np.arange(P))
+
+    def fit_all(self) -> dict[str, float | None] | None:
+        """What was fitted to all ordered pairs when the frame was taken; None where it does not hold it."""
+        kept = ideal.kept_peaks(self.frame)
+        least = float(self.frame["probability"].min()) if "probability" in self.frame else None
+        return kept and kept | {"least": least, "share": self.frame.get("margin_share")}
 
 
 def moment(record: Record, step: int) -> Moment:
@@ -87,13 +93,6 @@ def projections(net: surgery.Network, run: Run) -> dict[str, dict[str, float | N
 def fit_ideal(p: int, activation: str) -> dict[str, float | None]:
     """The same for the network of the theory with one of the activations of `model.SWAPS`."""
     return fit_network(surgery.Network(*ideal.ideal_network(p, PHASES), activation))
-
-
-def fit_kept(record: Record) -> dict[str, float | None] | None:
-    """What the last frame keeps of the fit over all ordered pairs; None if it keeps nothing."""
-    last = record.frames[-1]
-    kept = ideal.kept_peaks(last)
-    return kept and kept | {"least": float(last["probability"].min()) if "probability" in last else None}
 
 
 def bound(p: int, found: dict) -> float | None:

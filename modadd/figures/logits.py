@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..analysis.surgery import ideal_strength, strength
-from ..maths.ideal import flawed_indicator
+from ..maths.ideal import pure_vote
 from .style import COLOURS, SEVERAL, Drawing, drawing, few, heatmap, named, table, tips
 
 KINDS = {"right answer x + y": "held out", "ghosts 2x and 2y": "test", "other answers": "others"}
@@ -37,10 +37,11 @@ def kinds(p: int, x: int, y: int) -> np.ndarray:
     return kind.astype(str)
 
 
-def pair_table(votes_P: np.ndarray, x: int, y: int, scale: float) -> pa.Table:
-    """The logits of one pair, beside the flawed indicator of this scale."""
+def pair_table(votes_P: np.ndarray, x: int, y: int, scale: float, activation: str = "quad") -> pa.Table:
+    """The logits of one pair, beside those of pure cosines at this scale (2 / p of the peak at x + y)."""
     p = len(votes_P)
-    return table(j=np.arange(p), kind=kinds(p, x, y), value=centred(votes_P), theory=flawed_indicator(p, x, y, scale))
+    theory = pure_vote(p, x, y, scale * p / 2, activation)
+    return table(j=np.arange(p), kind=kinds(p, x, y), value=centred(votes_P), theory=theory)
 
 
 def _answers(p: int) -> alt.X:
@@ -53,12 +54,12 @@ def _theory(p: int) -> alt.Chart:
         x=_answers(p),
         y=alt.Y("theory:Q"),
         color=alt.value(COLOURS["winner"]),
-        tooltip=tips(j="answer j", theory="flawed indicator"),
+        tooltip=tips(j="answer j", theory="pure cosines"),
     )
 
 
 def pair(rows: pa.Table, height: int = 300) -> Drawing:
-    """Bars over the answers; diamonds: the flawed indicator."""
+    """Bars over the answers; diamonds: the theory."""
     return drawing(_pair, {"bars": rows, "theory": rows.select(["j", "theory"])}, p=len(rows), height=height)
 
 
@@ -74,7 +75,7 @@ def _pair(p, height):
                 scale=alt.Scale(domain=list(KINDS), range=[COLOURS[name] for name in KINDS.values()]),
                 legend=alt.Legend(orient="top", title=None, columns=2, labelLimit=200),
             ),
-            tooltip=tips(j="answer j", kind="this answer is", value="logit", theory="flawed indicator"),
+            tooltip=tips(j="answer j", kind="this answer is", value="logit", theory="pure cosines"),
         )
     )
     return alt.layer(bars, _theory(p), height=height)
@@ -128,16 +129,15 @@ def _stack(p, parts, height):
     return alt.layer(bars, _theory(p), height=height)
 
 
-def loudness_table(votes_KP: np.ndarray, x: int, y: int, scale: float) -> pa.Table:
+def loudness_table(votes_KP: np.ndarray, x: int, y: int, scale: float, activation: str = "quad") -> pa.Table:
     """How loudly each frequency votes for x + y, measured and by the theory (a N = 2 scale)."""
     K, p = votes_KP.shape
-    return table(
-        k=np.arange(1, K + 1), value=strength(votes_KP, x, y), theory=2 * scale * ideal_strength(p, x, y)
-    )  # fmt: skip
+    theory = 2 * scale * ideal_strength(p, x, y, activation)
+    return table(k=np.arange(1, K + 1), value=strength(votes_KP, x, y), theory=theory)
 
 
 def loudness(rows: pa.Table, height: int = 340) -> Drawing:
-    """Bars: measured. Line: a N cos^2(w_k (x - y) / 2)."""
+    """Bars: measured. Line: the theory."""
     return drawing(_loudness, {"rows": rows}, K=len(rows), height=height)
 
 

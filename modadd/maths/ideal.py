@@ -111,6 +111,17 @@ def fit_peaks(logits_NP, p: int, x_N, y_N, weight_N=None) -> dict[str, float | N
     return found | {"ratio": ratio, "r2": r2, "r2_three": r2_three, "margin": margin}
 
 
+def pure_vote(p: int, x, y, top: float, activation: str) -> np.ndarray:
+    """Logits [..., P] of pure cosines of evenly spread phases whose peak at x + y is `top` above the floor, centred on
+    0; `flawed_indicator` for x^2, and for activations without an entry in PEAKS_IN_THEORY too."""
+    x, y, j = np.asarray(x)[..., None], np.asarray(y)[..., None], np.arange(p)
+    vote = np.zeros(np.broadcast_shapes(x.shape, y.shape, j.shape))
+    for n, height in enumerate(PEAKS_IN_THEORY.get(activation, PEAKS_IN_THEORY["quad"])):
+        for side in {n, -n}:
+            vote = vote + top * height * ((((1 + side) * x + (1 - side) * y) % p) == j)
+    return vote - vote.mean(-1, keepdims=True)
+
+
 def kept_peaks(frame) -> dict[str, float | None] | None:
     """What `fit_peaks` found over all ordered pairs when this frame was taken; None if the frame does not hold it."""
     if "peak_correct" not in frame:
