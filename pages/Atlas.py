@@ -8,7 +8,7 @@ from modadd import ui
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
 from modadd.many import atlas, survey
-from modadd.runs import P_GROK, P_MAX, P_MIN, PRESETS
+from modadd.runs import P_MAX, P_MIN, PRESETS
 
 SHOWN_TOGETHER = ("standard", "grokking")  # the Overview shows these two; any other run opens on Live
 RANDOM = ("standard", "grokking", "quad_random")  # these start with every frequency in every neuron
@@ -33,14 +33,14 @@ if not rows:
     st.stop()
 
 
-def show(title: str, look_for: str, chart, key: str, table, says: str):
+def show(chart, key: str):
     """A chart whose marks open their runs."""
 
     def pick():
         if (chosen := st.session_state[key].selection.get("run")) and chosen[0].get("run_id"):
             st.session_state["atlas-open"] = chosen[0]["run_id"]
 
-    ui.show(title, look_for, chart, key, table, says, pick)
+    ui.show(chart, key, pick)
 
 
 def where(condition, preset: str | None = None) -> str:
@@ -68,12 +68,7 @@ st.markdown(
     "Runs that overlap shared a card or used several, which the records do not tell apart: the sum of their clocks is "
     "no measure of GPU time, and most would have been faster alone."
 )
-show(
-    "What is here",
-    "A cell is a run; click it to open it. What counts is a preset at its own length, with any seed; your own runs "
-    f"replace those of the atlas. Grokking is studied from p = {P_GROK} on.",
-    figures.presence(rows), "atlas-presence", lambda: figures.present(rows), "Which runs are here, by preset and p",
-)  # fmt: skip
+show(figures.presence(rows), "atlas-presence")
 picked = st.pills("Presets", [*PRESETS], selection_mode="multi", default=[*PRESETS], key="atlas-presets") or [*PRESETS]
 drawn = [row for row in rows if row["preset"] in picked]
 st.caption(
@@ -90,10 +85,7 @@ name = st.selectbox(
     key="atlas-close",
 )
 big = over_p.EVERY[name]
-show(
-    big.title, big.says, over_p.over_p(drawn, big, seam, big=True), "atlas-big", lambda: over_p.data(drawn, big),
-    f"{big.title} against p, close up",
-)  # fmt: skip
+show(over_p.over_p(drawn, big, seam, big=True), "atlas-big")
 
 worst = min(rows, key=lambda row: row["train_accuracy"])
 sparse = sorted((row["ipr"], row["p"]) for row in rows if row["preset"] == "quad_random" and row["p"] > P_MIN)
@@ -105,7 +97,7 @@ floor = min((row["plateau"] for row in rows if row["plateau"]), default=None)
 notes = {
     "Does it learn?": "The lowest training accuracy at the end is "
     f"{worst['train_accuracy']:.2%} ({worst['preset']}, p = {worst['p']}). Held-out accuracy ends below 95 % at p = "
-    f"{where(lambda r: (r['held_out_accuracy'] or 1) < 0.95)}. Right but not sure, with a loss above half of a "
+    f"{where(lambda r: (r['held_out_accuracy'] or 1) < 0.95)}. Correct but not confident, with a loss above half of a "
     f"blind guess's ln p: quad_single_freq at p = {where(unsure, 'quad_single_freq')}, relu_single_freq at p = "
     f"{where(unsure, 'relu_single_freq')}. Of {tiny} runs whose loss ends below {survey.COARSE:g} nats, {rounded} "
     f"end on a whole number of half float32 steps of {survey.STEP:.1e} nats a pair (chance: one in ten): that small, a "
@@ -114,7 +106,7 @@ notes = {
     f"{where(lambda r: r['stage2_end'] is None, 'grokking')}. The plateau rule stopped p = "
     f"{where(lambda r: floor and r['plateau'] == floor)} at its earliest, step {ui.number(floor, ',')}: that flat part "
     "is the rule's, not training's.",
-    "One frequency a neuron": f"At p = {P_MIN} there is one frequency, so that all that counts frequencies is 1 by "
+    "One frequency per neuron": f"At p = {P_MIN} there is one frequency, so that all that counts frequencies is 1 by "
     "definition; at 5 and 7 there are two and three, and their harmonics fall on one another. "
     + (f"From random weights x² ends at an IPR of {sparse[0][0]:.2f} (p = {sparse[0][1]}) to {sparse[-1][0]:.2f} "
        f"(p = {sparse[-1][1]}): sparse, not one cosine." if sparse else ""),
@@ -140,13 +132,9 @@ for group, plots in over_p.PLOTS.items():
         if i % width == 0:
             columns = st.columns(width)
         with columns[i % width]:
-            show(
-                plot.title, plot.says + f" ({plot.presets[0]})" * (len(plot.presets) == 1),
-                over_p.over_p(drawn, plot, seam), f"atlas-{plot.name}", lambda plot=plot: over_p.data(drawn, plot),
-                f"{plot.title} against p, by preset",
-            )  # fmt: skip
+            show(over_p.over_p(drawn, plot, seam), f"atlas-{plot.name}")
 
-st.subheader("Who foretold the winners")
+st.subheader("Who named the winners")
 best = survey.best_rule(rows)
 st.markdown(
     "Each rule names the frequency that a neuron will keep from its initial weights alone (see **Lottery**). Chance "
@@ -156,10 +144,7 @@ st.markdown(
 )
 for column, name in zip(st.columns(3), RANDOM, strict=True):
     with column:
-        show(
-            name, "Dashed: a blind guess.", figures.bets(rows, name), f"atlas-bets-{name}",
-            lambda name=name: figures.bets_table(rows, name), f"Winners foretold by each rule against p, {name}",
-        )  # fmt: skip
+        show(figures.bets(rows, name), f"atlas-bets-{name}")
 
 st.subheader("Do frequencies that share a factor with p win less often?")
 free = [row for row in rows if row["preset"] in RANDOM]
@@ -171,23 +156,13 @@ st.markdown(
     + ("; ".join(f"{n} **{t['ratio']:.3f}** ({t['low']:.3f} to {t['high']:.3f})" for n, t in lots.items()) or "none")
     + (". Every interval holds 1: **no handicap is seen**." if all(t["low"] <= 1 <= t["high"] for t in lots.values())
        else ". An interval without 1 is a handicap, or a preference.")
-    + " (95 %, if each neuron draws by itself. The single-frequency presets are given their shares.)"
+    + " (95 %, if each neuron draws on its own. The single-frequency presets are given their shares.)"
 )  # fmt: skip
 left, right = st.columns(2)
 with left:
-    show(
-        "Share for share", "A dot is a run at composite p. On the dashed line all frequencies are worth the same.",
-        figures.shares(free), "atlas-shares", lambda: figures.shares_table(free),
-        "Share of neurons on frequencies that share a factor with p against the share of such frequencies",
-    )  # fmt: skip
+    show(figures.shares(free), "atlas-shares")
 with right:
-    groups = survey.by_factor(free)
-    ui.show(
-        "By the factor that is shared",
-        "1: as many neurons as any frequency has. Bars: 95 %. Shown: factors of ten frequencies or more.",
-        figures.factors(groups), "atlas-factors", lambda: pa.Table.from_pylist(groups),
-        "Neurons over an even share by gcd of frequency and modulus",
-    )  # fmt: skip
+    ui.show(figures.factors(survey.by_factor(free)), "atlas-factors")
 
 st.subheader("What drifts with p")
 trends = survey.trends(rows, {plot.name: plot.title for plot in over_p.EVERY.values()}, seam)
@@ -221,10 +196,7 @@ st.markdown(
     "takes. Some claims are judged from a sample of the neurons, 64 at some large p, so that single cells that differ "
     "from their row may be chance. Left out: the claims on the flow, which take seconds a run."
 )
-show(
-    f"Claims about {of}", "A column is a modulus. Look for rows that change colour: there p decides.",
-    figures.claims_over_p(judged), "atlas-judged", lambda: figures.judged(judged), f"Verdicts on {of} by claim and p",
-)  # fmt: skip
+show(figures.claims_over_p(judged, of), "atlas-judged")
 st.dataframe(pa.Table.from_pylist(survey.in_words(judged)), hide_index=True)
 st.markdown(
     "How large the effects are, over all p: the median of what is measured in the runs that can be judged, and its "

@@ -1,10 +1,13 @@
 """Any two to six runs, over each other or side by side."""
 
+from dataclasses import replace
+from functools import lru_cache
+
 import streamlit as st
 
 from modadd import ui
 from modadd.figures import compare as draw
-from modadd.figures import grids, logits, neurons, transformer
+from modadd.figures import grids, neurons, transformer
 from modadd.many import compare, seeds
 from modadd.records import rows
 
@@ -73,13 +76,9 @@ if apart:
         hide_index=True,
     )  # fmt: skip
 st.caption(f"Only settings that are not the same in all runs. The same in all: {same or 'none of the usual ones'}.")
-table = [{"run": label} | {title: r.summary[key] for title, key in compare.RESULTS.items()}
-         for label, r in records.items()]  # fmt: skip
-number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
-forms = {name: number("percent") for name in compare.RESULTS if "accuracy" in name}
-forms |= {name: number("%.4g") for name in ("IPR", "mean |sin D|", "parameter norm")}
-forms |= {"step": number("localized"), "train loss": number("%.2e"), "test loss": number("%.2e")}
-st.dataframe(table, hide_index=True, column_config=forms, placeholder="–")
+ui.table(
+    [{"run": label} | {title: r.summary[key] for title, key in compare.RESULTS.items()} for label, r in records.items()]
+)
 
 left, right = st.columns(2)
 for name, key, options in (("match", "compare-match", list(compare.MATCHES)), ("view", "compare-view", VIEWS)):
@@ -109,116 +108,95 @@ def step_at(label: str, moment: int) -> int:
     return round(moment * end[label] / 100)
 
 
-def abreast(items):
-    """(column, item) for each item, a few in a row."""
-    items = list(items)
-    for start in range(0, len(items), ABREAST):
-        yield from zip(st.columns(min(ABREAST, max(2, len(items)))), items[start : start + ABREAST], strict=False)
-
-
 def measure(name: str):
-    """One measure of all runs; says which runs have none."""
-    called, lacking = seeds.CURVES[name], [label for label in records if label not in {line[0] for line in lines[name]}]
-    without, log = f" Not measured in: {'; '.join(lacking)}." if lacking else "", ui.log_steps()
-    rows_of = lambda: draw.curves_table(lines[name], "percent" if stage else "step")  # noqa: E731
+    """One measure of all runs, over each other or side by side on the same axes."""
+    log = ui.log_steps()
     if view == VIEWS[0]:
-        ui.show(
-            called[0].upper() + called[1:], f"A colour a run; dashed: the moment in view.{without}",
-            lambda at: draw.curves(lines[name], name, colours, at, stage, log), f"compare-{name}", rows_of,
-            f"{called} of {len(lines[name])} runs by {stage or 'step'}",
-        )  # fmt: skip
-        return
-    st.markdown(f"**{called[0].upper() + called[1:]}**")
-    for column, line in abreast(lines[name]):
-        with column:
-            ui.show(
-                line[0], "",
-                lambda at, line=line: draw.curves([line], name, colours, at, stage, log, draw.ends_of(lines[name])),
-                f"compare-{name}-{names.index(line[0])}", lambda line=line: draw.curves_table([line]),
-                f"{called} of {line[0]} by {stage or 'step'}",
-            )  # fmt: skip
-    st.caption(f"The same axes in all; dashed: the moment in view.{without}")
+        return [(f"compare-{name}", lambda at: draw.curves(lines[name], name, colours, at, stage, log))]
+    ends = draw.ends_of(lines[name])
+    return [
+        (f"compare-{name}-{names.index(line[0])}",
+         lambda at, line=line: draw.curves([line], name, colours, at, stage, log, ends, line[0]))
+        for line in lines[name]
+    ]  # fmt: skip
 
 
-def pictures(moment: int, title: str, look_for: str, key: str, make, lacking: str):
-    """A picture of each run: `make(record, step)` gives (chart, rows, step), or None where it is not held; `lacking`
-    says why of a transformer."""
+def pictures(title: str, key: str, make, lacking: str):
+    """A picture of each run: `make(record, step, top)` gives its chart, or None where it is not held; `lacking` says
+    why of a transformer."""
     st.subheader(title)
-    st.caption(look_for)
-    made = {label: make(record, step_at(label, moment)) for label, record in records.items()}
-    for column, label in abreast(label for label, one in made.items() if one):
-        with column:
-            _, table_of, at = made[label]
-            ui.show(
-                f"{label}, step {at:,}", "", lambda at, label=label: make(records[label], step_at(label, at))[0],
-                f"{key}-{names.index(label)}", table_of, f"{title} of {label} at step {at}",
-            )  # fmt: skip
-    for label in made:
-        if not made[label]:
-            st.caption(f"{label}: {lacking if records[label].run.model != 'mlp' else 'this small record keeps none'}.")
+
+    def one(label: str):
+        record = records[label]
+        if make(record, record.step) is None:
+            return f"{label}: {lacking if record.run.model != 'mlp' else 'this small record keeps none'}."
+        return lambda at: named(make(record, step_at(label, at)), label)
+
+    ui.row(
+        *((f"{key}-{names.index(label)}", one(label)) for label in records), abreast=max(2, min(ABREAST, len(records)))
+    )
+
+
+def named(chart, label: str):
+    """The chart under the name of its run."""
+    return replace(chart, title=f"{label}: {chart.title[0].lower() + chart.title[1:]}", caption="")
 
 
 def body(moment: int):
     """Everything that moves with the step, or with the percent of the way to the end of the stage."""
-    for column, name in zip(st.columns(2) * len(lines), lines, strict=False) if view == VIEWS[0] else ():
-        with column:
-            measure(name)
+    if view == VIEWS[0]:
+        ui.row(*(chart for name in lines for chart in measure(name)), abreast=2)
     for name in lines if view == VIEWS[1] else ():
-        measure(name)
-
+        st.markdown(f"**{seeds.CURVES[name].capitalize()}**, the same axes in all")
+        ui.row(*measure(name), abreast=max(2, min(ABREAST, len(lines[name]))))
     st.subheader("Which frequencies carry the weights?")
-    for column, layer in zip(st.columns(2), rows.LAYERS, strict=True):
-        found = {label: compare.spectrum(record, step_at(label, moment), layer) for label, record in records.items()}
-        shares = {label: one[0] for label, one in found.items() if one}
-        lacking = [label for label, one in found.items() if not one]
-        without = f"Not held: {'; '.join(lacking)}." if lacking else ""
-        with column:
-            if not shares:
-                st.info(f"None of these records holds the {layer} layer.")
-                continue
-            ui.show(
-                f"{layer.capitalize()} layer",
-                "Even: every frequency is used alike. Few peaks: a circuit of few frequencies. Of a transformer: its "
-                f"embedding, and its map from neurons to logits. {without}",
-                lambda at, layer=layer: draw.spectra(
-                    {label: one[0] for label, record in records.items()
-                     if (one := compare.spectrum(record, step_at(label, at), layer))},
-                    colours,
-                ),
+    st.markdown(
+        "Even: every frequency is used alike. Few peaks: a circuit of few frequencies. Of a transformer: its "
+        "embedding, "
+        "and its map from neurons to logits."
+    )
+    found = lambda layer, at: {  # noqa: E731
+        label: compare.spectrum(record, step_at(label, at), layer) for label, record in records.items()
+    }
+    shares = {layer: draw.spectra(found(layer, moment), colours, layer) for layer in rows.LAYERS}
+    ui.row(
+        *(
+            (
                 f"compare-spectrum-{layer}",
-                lambda shares=shares: draw.spectra_table(shares),
-                f"Share of each frequency in the {layer} layer of {len(shares)} runs",
-            )  # fmt: skip
+                one if isinstance(one, str) else lambda at, layer=layer: draw.spectra(found(layer, at), colours, layer),
+            )
+            for layer, one in shares.items()
+        )
+    )
     for layer, name in zip(rows.LAYERS, ("theta_hat", "xi_hat"), strict=True):
 
         def neurons_of(record, step, layer=layer, name=name):
             if record.run.model != "mlp" or (seen := record.at(step, name, "nearest")) is None:
                 return None
-            return neurons.spectra(seen.frame, layer, rows.showcase(record)), None, seen.step
+            return neurons.spectra(seen.frame, layer, seen.step, rows.showcase(record), most(name), 240)
 
-        pictures(
-            moment, f"Neurons, {layer} layer",
-            "A row is a neuron, a column a Fourier mode: one bright pair once trained.", f"compare-{name}",
-            neurons_of, "a neuron of a transformer reads no residue directly, so that it has no such row",
-        )  # fmt: skip
+        pictures(f"Neurons, {layer} layer", f"compare-{name}", neurons_of, "its neurons read no residue directly")
+    pictures("Logits for x = 0", "compare-logits", votes, "no logits are kept")
+    pictures("Which sums does it know?", "compare-probability", sums, "no table of probabilities is kept")
 
-    def votes(record, step):
-        if (seen := record.at(step, "logits0", "nearest")) is None:
-            return None
-        row = seen.frame["logits0"]
-        return grids.logits0(seen.frame), lambda: logits.row_table(row), seen.step
 
-    def sums(record, step):
-        if (known := compare.probability(record, step)) is None:
-            return None
-        grid, at = known
-        return transformer.pairs(grid), lambda: transformer.maps_table(grid[None], ["probability"]), at
+@lru_cache(maxsize=8)
+def most(name: str) -> float:
+    """The largest entry of this array in any run: one scale of colours for all of them."""
+    held = [record.at(holding=name) for record in records.values()]
+    return max(float(abs(one.frame[name]).max()) for one in held if one)
 
-    pictures(moment, "Logits for x = 0",
-             "The diagonal j = y is the right answer; fainter lines are ghosts. Each has its own scale.",
-             "compare-logits", votes, "of a transformer no logits are kept")  # fmt: skip
-    pictures(moment, "Which sums does it know?", "Probability of the right answer to each pair: dark where it knows.",
-             "compare-probability", sums, "of this task no table of probabilities is kept")  # fmt: skip
+
+def votes(record, step):
+    """The logits of a run."""
+    seen = record.at(step, "logits0", "nearest")
+    return seen and grids.logits0(seen.frame, seen.step, 250, most("logits0"))
+
+
+def sums(record, step):
+    """The probabilities of the right answers of a run."""
+    known = compare.probability(record, step)
+    return known and transformer.pairs(*known, 250)
 
 
 if stage:

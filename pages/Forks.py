@@ -16,7 +16,7 @@ st.markdown(
     "a step and a setting, and watch both futures on one chart. Curves that never part refute that the setting matters "
     "from there on."
 )
-# Grokking first: weight decay has nothing to decide where no pair is held back.
+# Grokking first: weight decay has nothing to decide where no pair is held out.
 parent = ui.choose_run(p, sorted(presets_at(p), key=lambda name: name != "grokking"))
 run, lab = parent.run, ui.lab()
 left_off = forks.left_at(run)
@@ -41,11 +41,11 @@ activation = b.selectbox("Activation", activations, activations.index(run.activa
 until = c.number_input(
     "Train until step", 2, 2_000_000, max(parent.step, step + 1), step=1000, key=f"fork-until-{run.id}"
 )
-exact = "Optimiser and all: exact"
-rough = "Weights of the nearest stored frame, a new optimiser"
+exact = "Optimiser state: exact"
+rough = "Weights of the nearest stored step, a new optimiser"
 stored = [at for at in forks.places(parent) if at]
 ways = [exact] * (run.preset != "imported" or not stored) + [rough] * bool(stored)
-how = d.selectbox("Take along", ways, key=f"fork-how-{run.id}")
+how = d.selectbox("Carry over", ways, key=f"fork-how-{run.id}")
 if how == rough:
     step = min(stored, key=lambda at: abs(at - step))
 try:
@@ -126,15 +126,7 @@ def watch():
             records[name if name not in records else f"{name} ({run_id[-4:]})"] = record
     ui.compare_link([record.run for record in records.values()])
     marks = [forks.left_at(fork)[1] for fork in everyone.values()]
-    for column, name in zip(st.columns(2) * len(chosen), chosen, strict=False):
-        with column:
-            ui.show(
-                seeds.CURVES[name].capitalize(),
-                "One colour a run; a dashed rule where a fork leaves. Look for how soon after it the curves part.",
-                many.overlay(records, name, marks, ui.log_steps()), f"forks-{name}",
-                lambda name=name: many.curves_of(records, name),
-                f"{seeds.CURVES[name]} of the parent and its forks by step",
-            )  # fmt: skip
+    ui.row(*((f"forks-{name}", many.overlay(records, name, marks, ui.log_steps())) for name in chosen), abreast=2)
     rows = []
     for name, record in records.items():
         told = record.summary
@@ -146,16 +138,7 @@ def watch():
                 "open": f"/Live?run={record.run.id}",
             }
         )  # fmt: skip
-    number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
-    st.dataframe(
-        rows, hide_index=True, placeholder="–",
-        column_config={
-            "step": number("localized"), "end I": number("localized"),
-            "end II": number("localized"), "test accuracy": number("percent"), "held out": number("percent"),
-            "train loss": number("%.2e"),
-            "IPR": number("%.3f"), "norm": number("%.2f"), "open": st.column_config.LinkColumn(display_text="open"),
-        },
-    )  # fmt: skip
+    ui.table(rows, ("open",))
 
 
 watch()

@@ -7,7 +7,6 @@ from modadd import ui
 from modadd.analysis import lottery
 from modadd.figures import flow as figures
 from modadd.figures import neurons
-from modadd.figures.style import table
 from modadd.maths import harmonics, theory
 
 TOLERANCE = 0.1  # radians: so close counts as aligned
@@ -38,8 +37,8 @@ def paths(run_id: str, frames: int, _record) -> tuple[dict, dict]:
     }
 
 
-path, foretold = paths(run.id, len(record.frames), record)
-if foretold:
+path, expected = paths(run.id, len(record.frames), record)
+if expected:
     st.latex({"quad": theory.QUAD_FLOW_TEX, "relu": theory.RELU_FLOW_TEX}[run.activation])
 else:
     why = lottery.no_flow(run) or "this record does not hold the weights of step 0"
@@ -58,45 +57,21 @@ def body(step: int):
         f"Neuron {neuron} holds k = {path['frequency_M'][neuron]}. It starts at D = {path['D_SM'][0, neuron]:.2f} rad "
         f"and is at D = {now:.2f} rad by step {step:,}."
     )
-    for column, (what, title, look_for) in zip(st.columns(2), (
-        ("phases", "Phases φ, 2φ, ψ", "2φ and ψ meet; φ moves at half the pace of 2φ."),
-        ("magnitudes", "Magnitudes α (input), β (output)",
-         "Both grow once |D| < π/2; a neuron that starts opposed shrinks first."),
-    ), strict=True):  # fmt: skip
-        with column:
-            ui.show(title, ("Dots: training. Lines: the flow. " if foretold else "") + look_for,
-                    lambda at, what=what: figures.trajectories(path, neuron, what, at, log_steps), f"flow-{what}",
-                    lambda what=what: figures.curves_table(path, neuron, what),
-                    f"{what} of neuron {neuron} in training and by the flow")  # fmt: skip
-    if foretold:
+    ui.row(*((f"flow-{what}", lambda at, what=what: figures.trajectories(path, neuron, what, at, log_steps))
+             for what in ("phases", "magnitudes")))  # fmt: skip
+    if expected:
         errors(neuron, step)
     alignment()
-    if foretold:
+    if expected:
         st.header("The basin of D = 0")
-        ui.show(
-            "Phase portrait of (D, β)",
-            "Paths of 40 neurons up to the step in view, over the number of steps that each place needs to align. All "
-            "run to the middle; those near ±π sink first, and linger.",
-            lambda at: figures.portrait(path, at, foretold["basin"]),
-            "portrait",
-            lambda: figures.portrait_table(path, step),
-            "Phase portrait of misalignment and output magnitude",
-        )
+        ui.show(lambda at: figures.portrait(path, at, expected["basin"]), "portrait")
     if run.init == "single-freq":
         preservation(step)
 
 
 def errors(neuron: int, step: int):
     """How far training strays from the flow: one neuron, then all."""
-    ui.show(
-        f"Training minus flow, neuron {neuron}",
-        "α and β in per cent, D in hundredths of a radian. Jitter of ±0.05 % is the rounding of the record; a drift is "
-        "physics: the loss is no longer flat, or, under ReLU, harmonics.",
-        lambda at: figures.errors(path, neuron, at, log_steps),
-        "flow-errors",
-        lambda: figures.errors_table(path, neuron),
-        f"Training minus flow for neuron {neuron}",
-    )
+    ui.show(lambda at: figures.errors(path, neuron, at, log_steps), "flow-errors")
     st.header("All neurons")
     unit = {"alpha": ("α, relative", 100, " %"), "beta": ("β, relative", 100, " %"), "D": ("D", 1, " rad")}
     worst = {unit[name]: error for name, error in lottery.flow_errors(path, step).items()}
@@ -112,20 +87,13 @@ def alignment():
     """The share of neurons aligned so far, and when the flow expects the rest."""
     st.header("How far alignment has come")
     share_S = lottery.aligned(path, TOLERANCE)
-    due = foretold.get("due")
+    due = expected.get("due")
     st.markdown(
         f"After {path['step_S'][-1]:,} steps **{share_S[-1]:.0%}** of the neurons have |D| < {TOLERANCE:g} rad. "
         + (f"The flow expects 90 % by **step {due:,}**. " if due else "")
         + "The time to align grows like p, so a short run shows a process, not its end."
     )
-    ui.show(
-        "Share of aligned neurons",
-        "Dots: training. Line: the flow from step 0, beyond the end of the run (dashed).",
-        figures.aligned(path["step_S"], share_S, foretold.get("steps_M"), TOLERANCE, log_steps),
-        "aligned",
-        lambda: table(step=path["step_S"], aligned=share_S),
-        "Share of aligned neurons by step",
-    )
+    ui.show(figures.aligned(path["step_S"], share_S, expected.get("steps_M"), due, TOLERANCE, log_steps), "aligned")
     st.page_link("pages/Live.py", label="Continue this run", icon=":material/fast_forward:",
                  query_params={"run": run.id, "p": str(p)})  # fmt: skip
 
@@ -148,38 +116,17 @@ def preservation(step: int):
         return
     last = record.at(holding=name).frame
     chosen = neurons.round_robin(last["frequency"], len(last[name]))  # the same at all moments
-
-    def kept(at: int) -> int:
-        """The last step up to this one that keeps spectra."""
-        return int(held[held <= at][-1] if (held <= at).any() else held[0])
-
-    moments = {"At first": lambda at: int(held[0]), "Now": kept, "At the end": lambda at: int(held[-1])}
-    for column, (when, moment) in zip(st.columns(3), moments.items(), strict=True):
-        at, frame = moment(step), record.at(moment(step), name).frame
-        with column:
-            ui.show(
-                f"{when}: step {at:,}", f"{layer.capitalize()} layer: one pair a row if single.",
-                lambda at, moment=moment: neurons.spectra(record.at(moment(at), name).frame, layer, chosen),
-                f"kept-{when.lower()}",
-                lambda frame=frame: table(**{f"mode{i}": column for i, column in enumerate(frame[name].T)}),
-                f"Spectra of the {layer} layer at step {at}",
-            )  # fmt: skip
+    moments = {"first": lambda at: record.at(0, name, "nearest"), "now": lambda at: record.at(at, name, "nearest"),
+               "end": lambda at: record.at(None, name)}  # fmt: skip
+    top = max(float(abs(frame[name]).max()) for frame in record.frames if name in frame)
+    ui.row(*((f"kept-{when}", lambda at, of=of: neurons.spectra(of(at).frame, layer, of(at).step, chosen, top, 240))
+             for when, of in moments.items()))  # fmt: skip
     leak = lottery.leakage(record)
     if not leak:
         st.info("This record does not hold the harmonics of its neurons.")
         return
     due = harmonics.fixed_point(run.p) if run.activation == "relu" else {}
-    ui.show(
-        "Leakage into harmonics",
-        "Mean over neurons; what is below 1e-6 is rounding and left out. At the last frame: "
-        + ", ".join(f"{layer} {r}k {values[-1]:.2g}" for (layer, r), (_, values) in leak.items())
-        + "; fixed point " * bool(due) + ", ".join(f"{value:.2g}" for value in due.values())
-        + ". Dashed: the fixed point of ReLU's flow. A harmonic that folds back on k is left out.",
-        lambda at: figures.leakage(leak, due, at, log_steps),
-        "leakage",
-        lambda: figures.leakage_table(leak),
-        "Leakage into harmonics over training",
-    )  # fmt: skip
+    ui.show(lambda at: figures.leakage(leak, due, at, log_steps), "leakage")
 
 
 ui.play(body, record)

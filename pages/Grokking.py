@@ -4,7 +4,8 @@ import streamlit as st
 
 from modadd import data, ui
 from modadd.analysis import forces
-from modadd.figures import grokking
+from modadd.figures import curves, grids, grokking
+from modadd.figures.chart import together
 from modadd.maths import measures
 from modadd.runs import P_GROK, WARMUP
 
@@ -14,66 +15,83 @@ if not st.session_state.get("run") and p < P_GROK:
     st.info(f"Grokking is studied from p = {P_GROK} on: at p = {p} too few pairs are left to test on. Move p up.")
     st.stop()
 record = ui.choose_run(p, ["grokking"])
-run = record.run
+run, log_steps = record.run, ui.log_steps()
 share = data.mirrored_share(run)
 if share is None:
     st.info(f"The run {run.id} trains on every pair, so that nothing is left to generalise to: open another one.")
     st.stop()
-
 st.markdown(
-    f"We train on {run.frac_train:.0%} of the {p * p:,} sums and let the weights decay (λ = {run.weight_decay:g}). The "
-    "network first learns by heart what it sees and only later begins to answer what it never saw, in three stages: "
-    "**I memorisation** (train accuracy rises), **II generalisation** (test accuracy follows), **III cleanup** (what "
-    "only served memory decays). What does the network know in each, and what pushes it on?"
+    f"{1 - run.frac_train:.0%} of the {p * p:,} sums are held out. The network learns the others by heart and "
+    "only later "
+    "the rule: **I memorisation**, **II generalisation**, **III cleanup**."
 )
 ui.links.carry("criterion", "criterion", ui.links.whole(50, 100))
-threshold = st.slider("A stage ends when accuracy first reaches (%)", 50, 100, 95, key="criterion") / 100
+threshold = st.session_state.setdefault("criterion", round(100 * measures.STAGE_ACCURACY)) / 100
 ends = end1, end2 = measures.stages(record, threshold)
-st.markdown(
-    f"**Stage I** ends at the first step with train accuracy ≥ {threshold:.0%}: **{ui.not_reached(end1)}**. "
-    f"**Stage II** ends at the first step with test accuracy ≥ {threshold:.0%}: **{ui.not_reached(end2)}**."
-    + (f" The second is **{end2 / end1:.1f}** times the first." if end1 and end2 else "")
-)
-st.caption(ui.provenance(record))
-goals = {"Step 0": 0, "End of stage I": end1, "End of stage II": end2, "Last step": record.frame_steps[-1]}
+MOMENTS = {"Start": 0, "End of stage I": end1, "End of stage II": end2, "End": record.frame_steps[-1]}
+drawn = {
+    name: make(record, record.step, log_steps, ends)
+    for name, make in (
+        ("loss", curves.losses), ("alignment", curves.misalignment), ("sparsity", grokking.sparsity),
+        ("order", curves.order), ("forces", grokking.forces),
+    )
+} | {"accuracy": curves.accuracies(record, record.step, log_steps, ends, height=280)}  # fmt: skip
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def curves(run_id: str, frames: int, ends: tuple, log_steps: bool, _record) -> dict:
-    """The charts over all steps, made once; only the moment in them moves."""
-    drawn = (grokking.losses, grokking.accuracies, grokking.alignment, grokking.sparsity, grokking.order,
-             grokking.forces)  # fmt: skip
-    return {draw.__name__: ui.frozen(draw(_record, ends, _record.step, log_steps)) for draw in drawn}
-
-
-over_time = curves(run.id, len(record.frames), tuple(ends), ui.log_steps(), record)
-history, means = lambda: grokking.history_table(record), lambda: grokking.frame_table(record)
+def near(goal: int | None, holding: str):
+    """The moment that stands for this step, or a sentence that says why there is none."""
+    if goal is None:
+        return "not reached"
+    return record.at(goal, holding, "near") or f"this record keeps none near step {goal:,}"
 
 
 def body(step: int):
     """Everything that moves with the step."""
-    st.subheader("Three stages")
-    left, right = st.columns(2)
-    with left:
-        ui.show("Loss", "In nats, log axis. The held-out pairs grow more surprising while the others are memorised.",
-                over_time["losses"].at, "grokking-loss", history, "Loss of each group of pairs by step")  # fmt: skip
-        ui.show("Misalignment of the phases", "Mean |sin D|: 0 where ψ = 2φ, 2/π at random.",
-                over_time["alignment"].at, "grokking-alignment", means, "Mean absolute sine of D by step")  # fmt: skip
-    with right:
-        ui.show("Accuracy", "Mirrored: test pairs whose mirror (y, x) is trained. Held out: all other test pairs.",
-                over_time["accuracies"].at, "grokking-accuracy", history, "Accuracy by step")  # fmt: skip
-        ui.show("Sparsity and size", "IPR (left, mean of both layers; 1: one frequency a neuron), norm of all weights "
-                "(right).", over_time["sparsity"].at, "grokking-sparsity", means, "IPR and norm by step")  # fmt: skip
+    seen = record.at(step, "probability", "nearest")
+    probability = lambda at: grids.probability(*moment(at), side=300)  # noqa: E731
+    ui.row(
+        ("grokking-accuracy", drawn["accuracy"].at),
+        ("grokking-probability", probability if seen else "This record keeps no probabilities of its answers."),
+        widths=[2, 1.1],
+    )
+    spectra("input")
+    st.subheader("The other curves")
+    ui.row(*((f"grokking-{name}", drawn[name].at) for name in ("loss", "alignment", "sparsity")))
     plateau()
-    grids(step)
-    pairs()
-    spectra()
+    learned(step)
     norm()
+
+
+def moment(at: int):
+    """The frame of answers nearest to a step, as the charts of answers take it."""
+    seen = record.at(at, "probability", "nearest")
+    return seen.frame, run, seen.step
+
+
+def spectra(layer: str):
+    """Fourier spectra at the ends of the stages, all on one scale of colours."""
+    name = "theta_hat" if layer == "input" else "xi_hat"
+    seen = {title: near(goal, name) for title, goal in MOMENTS.items()}
+    held = [one for one in seen.values() if not isinstance(one, str)]
+    top = max((float(abs(one.frame[name]).max()) for one in held), default=None)
+    shown = {
+        title: f"{title}: {one}." if isinstance(one, str) else grokking.spectra(record, *one, layer, top)
+        for title, one in seen.items()
+    }
+    charts = [one for one in shown.values() if not isinstance(one, str)]
+    ui.figure(
+        f"From noise to one frequency per neuron, {layer} layer · Fig. 16", lambda: together("hconcat", *charts),
+        f"grokking-spectra-{layer}",
+    )  # fmt: skip
+    for column, (title, one) in zip(st.columns(4), shown.items(), strict=True):
+        with column:
+            st.caption(f"**{title}**")
+            ui.show(one, f"grokking-dft-{layer}-{title}")
 
 
 def plateau():
     """Why test accuracy waits."""
-    st.subheader("Why test accuracy waits on a plateau")
+    st.subheader("Why test accuracy waits on a plateau · Fig. 13")
     full = measures.first_at_least(record.steps, record.history["train_accuracy"], 1.0)
     then = grokking.at_step(record, record.step if full is None else full)
     st.markdown(
@@ -86,67 +104,36 @@ def plateau():
     )
 
 
-def grids(step: int):
-    """What is answered right, and how surely, at the step in view."""
-
-    def kept(at: int) -> int:
-        """A small record keeps probabilities in some frames only."""
-        return record.at(at, "probability", "nearest").step
-
-    def frame(at: int):
-        return record.at(at, "probability", "nearest").frame
-
-    cells = lambda: grokking.cells(frame(step), run)  # noqa: E731
-    left, right = st.columns(2)
-    with left:
-        ui.show(f"Answers at step {kept(step):,}", "x down, y across: full colour where the answer is right. Trained: "
-                "common (both orders) and rare (this order only). Tested: mirrored and held out.",
-                lambda at: grokking.answers(frame(at), run), "grokking-answers", cells,
-                "Right and wrong answers to every pair")  # fmt: skip
-    with right:
-        dots = "; a dot in each cell that is not common" if p <= grokking.DOTS_UP_TO else ""
-        of_kind = grokking.mean_probability(frame(step), run).items()
-        ui.show(f"Probability of the right answer at step {kept(step):,}",
-                f"Mean: {', '.join(f'{name} {value:.3f}' for name, value in of_kind)}{dots}.",
-                lambda at: grokking.probability(frame(at), run), "grokking-probability", cells,
-                "Probability of the right answer to every pair")  # fmt: skip
-
-
-def pairs():
+def learned(step: int):
     """The order in which pairs are learned."""
-    st.subheader("Common pairs first, rare ones later")
-    st.markdown(
-        "A common pair pulls twice on the same weights, a rare one once. Look for the blue curve to lead while rare "
-        "pairs stay at or below guessing; if both rose together, being seen twice would not matter."
-    )
-    ui.show("Accuracy by kind of pair", "Common, rare and held-out pairs: who leads?",
-            over_time["order"].at, "grokking-order", history, "Accuracy of each kind of pair by step")  # fmt: skip
+    charts = {"The pairs": grids.pairs(run, 250)}
     until = record.step if end1 is None else end1
-    moments = dict.fromkeys(record.at(goal, "correct", "nearest").step for goal in (0, until // 2, until))
-    for column, at in zip(st.columns(4), (None, *moments), strict=False):
-        with column:
-            caption = "The pairs, in the colours above" if at is None else f"Answers at step {at:,}"
-            ui.draw(grokking.panel(None if at is None else record.at(at).frame, run), f"grokking-panel-{at}", caption)
-            st.caption(caption)
-
-
-def spectra():
-    """Fourier spectra at the ends of the stages."""
-    st.subheader("From noise to one frequency a neuron")
-    st.markdown(
-        "Fourier spectra of the same neurons at the frames nearest to the ends of the stages. Look for rows that keep "
-        "one cosine-sine pair, the same in both layers, against a ground that fades; memory alone would need no such "
-        "order."
+    for goal in (0, until // 2, until):
+        seen = near(goal, "correct")
+        charts[f"Step {goal:,}"] = (
+            f"Step {goal:,}: {seen}." if isinstance(seen, str) else grids.answers(seen.frame, run, seen.step, 250)
+        )
+    whole = [chart for chart in charts.values() if not isinstance(chart, str)]
+    ui.figure(
+        "Common pairs first, rare ones later · Figs. 14, 15", lambda: together("hconcat", *whole), "grokking-pairs"
     )
-    for layer, name in (("input", "ipr_in"), ("output", "ipr_out")):
-        for column, (title, goal) in zip(st.columns(3), list(goals.items())[:3], strict=True):
-            with column:
-                if goal is None or (seen := record.at(goal, "theta_hat", "near")) is None:
-                    st.info(f"{title}: " + ("not reached." if goal is None else f"no spectra kept near step {goal:,}."))
-                    continue
-                caption = f"{title}, {layer} layer: step {seen.step:,}, mean IPR {seen.frame[name]:.2f}"
-                ui.draw(grokking.spectra(record, seen.frame, layer), f"grokking-dft-{layer}-{title}", caption)
-                st.caption(caption)
+    st.markdown(
+        "A common pair pulls twice on the same weights, a rare one once. If both rose together, being seen twice would "
+        "not matter."
+    )
+    ui.row(*((f"grokking-panel-{title}", chart) for title, chart in charts.items()))
+    seen = record.at(step, "correct", "nearest")
+    answers = lambda at: grids.answers(*answered(at), 250)  # noqa: E731
+    ui.row(
+        ("grokking-order", drawn["order"].at),
+        ("grokking-answers", answers if seen else "No answers are kept."),
+        widths=[2, 1.1],
+    )
+
+
+def answered(at: int):
+    seen = record.at(at, "correct", "nearest")
+    return seen.frame, run, seen.step
 
 
 def norm():
@@ -161,12 +148,21 @@ def norm():
         "a run without it would generalise as early. Rows of the history are thinned: a point is the change between "
         "kept rows over the steps between them, and decay's part is exact where rows are one step apart."
     )
-    ui.show("What moves the norm", "Change of the squared norm of all weights a step, in squared weight, symmetric "
-            "log axis.", over_time["forces"].at, "grokking-forces", lambda: grokking.forces_table(record),
-            "Change of the squared norm by weight decay and by the loss gradient")  # fmt: skip
+    ui.show(drawn["forces"].at, "grokking-forces")
+    spectra("output")
 
 
 ui.film(body, list(record.frame_steps), "step", "Training step", {"Stage I ends": end1, "Stage II ends": end2})
+
+st.subheader("Where the stages end")
+left, right = st.columns([2, 1], vertical_alignment="center")
+right.slider("A stage ends when accuracy first reaches (%)", 50, 100, key="criterion")
+left.markdown(
+    f"**Stage I** ends at the first step with train accuracy ≥ {threshold:.0%}: **{ui.not_reached(end1)}**. "
+    f"**Stage II** at the first step with test accuracy ≥ {threshold:.0%}: **{ui.not_reached(end2)}**."
+    + (f" The second is **{end2 / end1:.1f}** times the first." if end1 and end2 else "")
+)
+left.caption(ui.provenance(record))
 
 
 @st.cache_data(ttl=30, max_entries=2, show_spinner=False)
@@ -179,15 +175,6 @@ st.subheader("Grokking over p")
 rows = grokking.over_p(summaries(str(ui.lab().store.folder), str(ui.lab().store.atlas)))
 st.markdown(
     f"Every run of the preset that is here, {len(rows)} so far; train more and the picture grows. Stages end at "
-    f"{measures.STAGE_ACCURACY:.0%} accuracy here. Round: p is prime; square: composite; open, at the top: not reached."
+    f"{measures.STAGE_ACCURACY:.0%} accuracy here. Round: p is prime; square: composite."
 )
-plots = {
-    "over-p-ends": ("training step", ["end of stage I", "end of stage II", "plateau stop"], True, None),
-    "over-p-gap": ("gap ratio (stage II / stage I)", ["gap ratio"], False, None),
-    "over-p-held-out": ("final held-out accuracy", ["held-out accuracy"], False, 1.0),
-}
-for column, (key, (title, columns, log, top)) in zip(st.columns([2, 1, 1]), plots.items(), strict=True):
-    with column:
-        chart = grokking.against_p(rows, columns, title, log, top)
-        ui.show(title.capitalize(), f"Against p: {', '.join(columns)}.", chart, f"grokking-{key}", lambda: rows,
-                f"Against p: {', '.join(columns)}")  # fmt: skip
+ui.row(*((f"grokking-{title}", grokking.against_p(rows, title)) for title in grokking.PLOTS), widths=[2, 1, 1])

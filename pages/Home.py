@@ -113,17 +113,19 @@ def first_minute(record):
             "negative). Hands: 2φ and ψ. Lines out: what a neuron adds to an answer."
         )
     charts = record and {
-        "Accuracy": (curves.accuracies(record).properties(height=TALL), "Accuracy on all sums by training step"),
-        "Sparsity": (curves.iprs(record).properties(height=TALL), "Inverse participation ratio of both layers by step"),
-        "Phases": (neurons.phase_scatter(record.at().frame, SMALL.K, height=TALL), "ψ against 2φ, a dot a neuron"),
-    }
-    titles = {"Accuracy": "Right answers", "Sparsity": "One frequency a neuron", "Phases": "ψ meets 2φ, a dot a neuron"}
+        "Accuracy": curves.accuracies(record, height=TALL), "Sparsity": curves.iprs(record, height=TALL),
+        "Phases": neurons.phase_scatter(record.at().frame, SMALL.K, record.at().step, side=TALL - 30),
+    }  # fmt: skip
+    titles = {"Accuracy": "Right answers", "Sparsity": "One frequency per neuron", "Phases": "ψ meets 2φ"}
     for (name, title), column in zip(titles.items(), st.columns(3), strict=True):
         with column:
             st.markdown(f"**{title}**")
-            with st.container(height=TALL + 20, border=False):
-                chart, says = charts[name] if charts else (EMPTY, "The place of a chart that is to come.")
-                ui.draw(chart, f"home-{name}", says)
+            with st.container(height=TALL + 90, border=False):
+                ui.draw(
+                    charts[name] if charts else EMPTY,
+                    f"home-{name}",
+                    "" if charts else "The place of a chart that is to come.",
+                )
 
 
 def ways():

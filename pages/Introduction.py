@@ -5,7 +5,7 @@ import streamlit as st
 
 from modadd import preset, ui
 from modadd.analysis import lesson
-from modadd.figures import grokking
+from modadd.figures import curves, grokking
 from modadd.figures import introduction as figures
 from modadd.maths import ideal, measures, theory
 from modadd.runs import P_GROK
@@ -62,8 +62,7 @@ def turning():
                 "x + y. That is all the network needs: it can compare angles."
             )
         with left:
-            ui.show(f"The residues at frequency {k}", "From the top, with the clock.",
-                    figures.circle(p, k, x, y), "intro-circle", None, "Residues on a circle: x, y, x + y")  # fmt: skip
+            ui.show(figures.circle(p, k, x, y), "intro-circle")
 
 
 def one_cosine():
@@ -85,9 +84,7 @@ def one_cosine():
         st.latex(lesson.SQUARE_TEX)
         k = frequency("wave", 2)
         phi = st.slider("Phase φ (units of π)", -1.0, 1.0, PHI / np.pi, 0.05, key="wave-phi") * np.pi
-        ui.show(f"What the neuron makes of x = {x} and every y", "Both are large where the sum h is far from 0 above; "
-                "only x² is also large below.", figures.wave(lesson.inside(p, k, phi, x)), "intro-wave", None,
-                "Activity of one neuron by y, with x squared and ReLU")  # fmt: skip
+        ui.show(figures.wave(lesson.inside(p, k, phi, x), x), "intro-wave")
 
 
 def one_vote():
@@ -106,8 +103,7 @@ def one_vote():
             f"On average it gives the right answer **{float((loud_P * (weight_P - weight_P.mean())).mean()):+.2f}** "
             "more than it gives the average answer: cos D / 2."
         )
-        ui.show("Loudness and vote of one neuron, k = 1", "At D = 0 both peak at the same j; turn D and they part.",
-                figures.vote_and_loudness(loud_P, weight_P), "intro-vote", None, "Loudness and vote")  # fmt: skip
+        ui.show(figures.vote_and_loudness(loud_P, weight_P), "intro-vote")
 
 
 def many_phases():
@@ -122,13 +118,8 @@ def many_phases():
                f"But {enough + 1} leave an error of {left_n[enough]:.2g} again: some of the noise turns with 4φ, and "
                f"{enough + 1} even steps of 4φ are whole turns."):  # fmt: skip
         count = st.slider("Phases", 1, len(left_n), enough, key="phases")
-        left, right = st.columns(2)
-        with left:
-            ui.show(f"The vote of frequency 1 on {x} + {y}", "A hill with its top at x + y; x − y decides how high.",
-                    figures.votes(lesson.votes(p, count, x, y)[0], x, y), "intro-phases", None, "Votes")  # fmt: skip
-        with right:
-            ui.show("What is left beside the vote", "Zero is cancelled exactly, for every sum.",
-                    figures.junk(left_n), "intro-junk", None, "Largest error by number of phases")  # fmt: skip
+        vote = figures.votes(lesson.votes(p, count, x, y)[0], x, y, "frequency 1")
+        ui.row(("intro-phases", vote), ("intro-junk", figures.junk(left_n)))
 
 
 def many_frequencies():
@@ -146,15 +137,8 @@ def many_frequencies():
                f"right answer, over all sums, grows from {least_K[0]:.2g} with one frequency to "
                f"{least_K[-1]:.3g} with all {K}."):  # fmt: skip
         count = st.slider("Frequencies 1 to", 1, K, K, key=f"count-{p}") if K > 1 else 1
-        left, right = st.columns(2)
-        with left:
-            ui.show(f"The vote of {count} frequencies on {x} + {y}", "Green stands out more with more of them; "
-                    "with all, the ghosts 2x and 2y are about half as high.",
-                    figures.votes(lesson.votes(p, 3, x, y)[:count].sum(0), x, y),
-                    "intro-sum", None, "Votes of the frequencies together")  # fmt: skip
-        with right:
-            ui.show("The lead over the best wrong answer", "The least over all sums; ringed: the number chosen.",
-                    figures.margins(least_K, count), "intro-margin", None, "Least lead by frequencies")  # fmt: skip
+        vote = figures.votes(lesson.votes(p, 3, x, y)[:count].sum(0), x, y, f"{count} frequencies")
+        ui.row(("intro-sum", vote), ("intro-margin", figures.margins(least_K, count)))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -179,8 +163,7 @@ def lottery():
     others = ", ".join(f"{RULES[rule]} in {hit:.0%}" for rule, hit in share.items() if rule != best)
     if predict("Which frequency at the start is the best bet to win its neuron?", list(RULES.values()), RULES[best],
                f"In {RACERS} random neurons it names the winner in {share[best]:.0%}; {others}."):  # fmt: skip
-        ui.show("The race of all frequencies inside one neuron", f"The red one, k = {winner}, wins.",
-                figures.race(time_T, alpha_KT, winner), "intro-race", None, "Magnitudes by time")  # fmt: skip
+        ui.show(figures.race(time_T, alpha_KT, winner), "intro-race")
         go("pages/Lottery.py", {"The draw, step 0": 0}, {"p": str(p)}, "See it in a trained network")
 
 
@@ -196,7 +179,7 @@ def go(page: str, moments: dict, query: dict, words: str):
 
 
 def grok():
-    st.header("7 · With sums held back: memorise first, then generalise")
+    st.header("7 · With sums held out: memorise first, then generalise")
     run = preset("grokking", max(p, P_GROK))
     record = ui.find(run.id).record
     if record is None or not record.frames:
@@ -213,8 +196,7 @@ def grok():
                list(ranges), next(name for name, top in ranges.items() if held < top),
                f"At step {end1:,} it gets {held:.1%} of the held-out sums, those it saw in neither order. "
                f"Test accuracy reaches {measures.STAGE_ACCURACY:.0%}: {ui.not_reached(end2)}."):  # fmt: skip
-        ui.show("Accuracy", "Seen sums first, unseen ones much later.",
-                grokking.accuracies(record, (end1, end2), None, True), "intro-grok", None, "Accuracy")  # fmt: skip
+        ui.show(curves.accuracies(record, None, True, (end1, end2)), "intro-grok")
         moments = {"while it memorises": end1 // 2, "memorised": end1, "generalised": end2, "the end": record.step}
         near = {name: step and record.at(step, None, "nearest").step for name, step in moments.items()}
         go("pages/Grokking.py", near, {"p": str(run.p)}, "Move the film there")

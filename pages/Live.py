@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from modadd import Run, ui
-from modadd.figures import curves, grids, neurons
+from modadd.figures import curves, grids, lottery, neurons
 from modadd.many import compare
 from modadd.runs import Activation, Init, Optimizer, Precision, Split, preset, presets_at, width
 
@@ -106,30 +106,21 @@ def watch():
         return
     log_steps = ui.log_steps()
     ui.headline(record)
-    frame = record.at().frame
-    left, right = st.columns(2)
-    with left:
-        st.markdown("**Loss**: the price of a wrong answer")
-        ui.draw(curves.losses(record, None, log_steps), "losses", "Loss of train, test and held-out pairs by step")
-    if record.run.model != "mlp":
-        with right:
-            st.markdown("**Accuracy**: the share of right answers")
-            ui.draw(curves.accuracies(record, None, log_steps), "accuracies", "Accuracy of each group of pairs by step")
-        home = ui.HOMES[record.run.model]
+    run = record.run
+    charts = [
+        ("losses", curves.losses(record, None, log_steps)),
+        ("accuracies", curves.accuracies(record, None, log_steps)),
+    ]
+    ui.row(*charts)
+    if run.model != "mlp":
+        home = ui.HOMES[run.model]
         st.page_link(home, label="See what this transformer does inside", query_params={"run": run_id})
         return
-    with left:
-        st.markdown("**Sparsity**: does a neuron keep one frequency?")
-        ui.draw(curves.iprs(record, None, log_steps), "iprs", "Inverse participation ratio of both layers by step")
-        st.markdown("**Phases**: ψ against 2φ, a dot a neuron")
-        ui.draw(neurons.phase_scatter(frame, record.run.K), "phases", "Output phase against twice the input phase")
-    with right:
-        st.markdown("**Accuracy**: the share of right answers")
-        ui.draw(curves.accuracies(record, None, log_steps), "accuracies", "Accuracy of each group of pairs by step")
-        st.markdown("**Alignment**: mean |sin D|, zero when ψ = 2φ")
-        ui.draw(curves.misalignment(record, None, log_steps), "misalignment", "Mean absolute sine of D by step")
-        st.markdown("**Every sum**: right answers in full colour")
-        ui.draw(grids.accuracy(frame, record.run), "grid", "Right and wrong answers for every pair of residues")
+    step, frame = record.at()
+    ui.row(
+        ("iprs", curves.iprs(record, None, log_steps)), ("misalignment", curves.misalignment(record, None, log_steps))
+    )
+    ui.row(("phases", neurons.phase_scatter(frame, run.K, step)), ("grid", grids.answers(frame, run, step)))
     if len(record.frames) == 1 and record.finished:
         st.caption("This record is of one moment: there is no race inside a neuron to see.")
         return
@@ -138,15 +129,7 @@ def watch():
     ui.links.carry("neuron", "neuron", ui.links.whole(0, held - 1))
     neuron = st.number_input(f"Neuron (0 to {held - 1})", 0, held - 1, 0, key="neuron", persist_state="session")
     race = record.race(neuron)
-    left, right = st.columns(2)
-    with left:
-        st.markdown(
-            f"Output magnitude of all {record.run.K} frequencies; the leader, k = {neurons.winner(race)}, in red"
-        )
-        ui.draw(neurons.race_magnitude(race, "output", log_steps), "race", "Magnitudes of all frequencies by step")
-    with right:
-        st.markdown("Their misalignment |D|: who starts closest to 0 has the better ticket")
-        ui.draw(neurons.race_misalignment(race, log_steps), "race-D", "Misalignment of all frequencies by step")
+    ui.row(*((f"race-{what}", lottery.race(race, what, step, neuron, log_steps)) for what in ("beta", "D")))
 
 
 def go_on(record):
@@ -173,9 +156,11 @@ if not found.live and found.record is not None:
     else:
         go_on(record)
     st.page_link(
-        "pages/Forks.py", label="Fork it: other settings from some step on", icon=":material/fork_right:",
+        "pages/Forks.py",
+        label="Fork it: other settings from some step on",
+        icon=":material/fork_right:",
         query_params={"run": run_id},
-    )  # fmt: skip
+    )
     with st.expander("Take this run along", icon=":material/download:"):
         ui.take_along(record)
     st.caption(f"Run {record.run.id}, {ui.provenance(record)}.")

@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 
-import numpy as np
 import streamlit as st
 
 from modadd import ui
@@ -16,23 +15,13 @@ st.title("A vote with two ghosts")
 record = ui.choose_run(p, presets_at(p))
 run = record.run
 st.markdown(
-    "Summed over evenly spread phases, the x² network of the theory votes like this: on top of every right answer "
-    "two **ghosts** at 2x and 2y, each half as tall:"
-)
-st.latex(ideal.FLAWED_INDICATOR_TEX)
-st.markdown(
-    "The ghosts come from how loud a frequency votes: cos² v for x², |cos v| for ReLU. As sums of waves these are"
-)
-st.latex(ideal.PEAKS_TEX)
-st.markdown(
-    "and every wave makes a pair of peaks. So **pure cosines** leave ghosts of one half under x², of one third under "
-    "ReLU, which adds peaks of −1/15 at 3x − y and 3y − x. A trained neuron is no pure cosine: it grows a **third "
-    "harmonic** against its own wave, which takes the ghosts down and leaves a negative peak at 3x − y in their place. "
-    "What would refute this: a network of pure cosines with another ratio, a third harmonic without that peak, or "
-    "a poor R² of all five peaks."
+    "Neurons vote for x + y, and half as loudly for two **ghosts**, 2x and 2y: the indicator is flawed, and "
+    "still always "
+    "right."
 )
 if record.at(holding="logits0") is None:
     st.info("This record holds no votes. A run trained here keeps them.")
+    ui.offer(run, key="train-votes")
     st.stop()
 
 
@@ -59,27 +48,59 @@ def fitted(step: int) -> dict:
 
 def body(step: int):
     """Everything that moves with the step."""
-    row(step)
-    quality(step)
-    pair(step)
-
-
-def row(step: int):
-    """The votes for every sum with one x."""
-    st.subheader("One row of the table of sums")
     ui.links.carry("row", f"row-x-{run.p}", ui.links.whole(0, run.p - 1))
-    now = seen(step)
-    x = st.number_input(f"x (0 to {run.p - 1})", 0, run.p - 1, 0, key=f"row-x-{run.p}", disabled=not now.net)
-    if not now.net:
+    for name in "xy":
+        ui.links.carry(name, f"pair-{name}-{run.id}", ui.links.whole(0, run.p - 1))
+    net, state = seen(step).net, st.session_state
+    r = state.setdefault(f"row-x-{run.p}", 0) if net else 0
+    x = state.setdefault(f"pair-x-{run.id}", min(3, run.p - 1)) if net else 0
+    y = state.setdefault(f"pair-y-{run.id}", min(7, run.p - 1))
+    row = lambda at: logits.row(seen(at).row(r), r, seen(at).step if r == 0 else seen(at).at)  # noqa: E731
+    pair = lambda at: logits.pair(voted(at, x, y)[1], x, y, seen(at).at)  # noqa: E731
+    ui.figure("One row of the table of sums, and one sum · Fig. 7", lambda: row(step) | pair(step), "logits-votes")
+    ui.row(("row", row), ("pair", pair), widths=[1, 1.5])
+    ask(r, net)
+    if net:
+        split(x, y)
+    quality(step)
+
+
+def ask(r: int, net):
+    """Which row and which sum."""
+    left, middle, right = st.columns(3)
+    left.number_input(f"Row x (0 to {run.p - 1})", 0, run.p - 1, key=f"row-x-{run.p}", disabled=not net)
+    middle.number_input("Sum: x", 0, run.p - 1, key=f"pair-x-{run.id}", disabled=not net)
+    right.number_input("Sum: y", 0, run.p - 1, key=f"pair-y-{run.id}")
+    if not net:
         st.info("This record holds no weights, only its votes for x = 0. Train the run here to ask it every other sum.")
-    ui.show(
-        f"Logits for x = {x} at step {now.step if x == 0 else now.at:,}",
-        f"The diagonal j = y + {x} is the right answer; the column j = {2 * x % run.p} and the steeper line j = 2y are "
-        "the ghosts. Red pulls towards an answer, blue pushes away from it; rows are centred on 0.",
-        lambda step: logits.row(seen(step).row(x), x),
-        "row",
-        lambda: logits.row_table(now.row(x)),
-        f"Logits of all answers for every y with x = {x}",
+        ui.offer(run, key="train-weights")
+
+
+@lru_cache(maxsize=4)
+def voted(step: int, x: int, y: int) -> tuple:
+    """The votes by frequency, or None without weights, the logits beside the theory at the fitted scale, the scale."""
+    scale, (votes_P, votes_KP) = fitted(step)["correct"] * 2 / run.p, seen(step).pair(x, y)
+    return votes_KP, logits.pair_table(votes_P, x, y, scale, run.activation), scale
+
+
+def split(x: int, y: int):
+    """The votes for one sum by frequency."""
+    st.subheader(f"Which frequency votes for what on {x} + {y}")
+    st.markdown(
+        "Neurons of one frequency vote together for x + y, as a cosine over the answers. How loudly depends on "
+        "how far x "
+        "and y are apart: on this sum some frequencies are loud and others silent, and it is this that leaves the "
+        "ghosts."
+    )
+    st.latex(surgery.VOTE_TEX.get(run.activation, surgery.VOTE_TEX["quad"]))
+    moment = lambda at: seen(at).at  # noqa: E731
+    ui.show(lambda at: logits.split(voted(at, x, y)[0], x, y, moment(at)), "split")
+    ui.row(
+        ("stack", lambda at: logits.stack(*voted(at, x, y)[:2], x, y, moment(at))),
+        (
+            "loudness",
+            lambda at: logits.loudness(voted(at, x, y)[0], x, y, voted(at, x, y)[2], moment(at), run.activation),
+        ),
     )
 
 
@@ -96,9 +117,17 @@ def quality(step: int):
         name = surgery.NAMES[activation]
         fits[f"pure cosines, {name}"] = fit_ideal(run.p, name)
     st.subheader("How well do the peaks fit?")
+    with st.expander("What the theory says of the peaks"):
+        theory()
     heights = {"2x, 2y": "ghosts", "3x − y, 3y − x": "third", "4x − 2y, 4y − 2x": "fourth"}
-    columns = {"ratio": "ratio", "R², three": "r2_three", "R², five": "r2", "least margin": "margin",
-               "bound on P(correct)": "bound", "least P(correct)": "least"}  # fmt: skip
+    columns = {
+        "ratio": "ratio",
+        "R², three": "r2_three",
+        "R², five": "r2",
+        "least margin": "margin",
+        "bound on P(correct)": "bound",
+        "least P(correct)": "least",
+    }
     over = lambda found, name: found[name] / found["correct"] if found[name] is not None else None  # noqa: E731
     st.dataframe(
         [
@@ -116,10 +145,33 @@ def quality(step: int):
         "Least squares of the centred logits over ordered pairs, on a constant, the right answer, the ghosts (three) "
         "and the next two pairs of peaks (five, from p = 11 on); heights over that of the right answer. In theory 1/2, "
         "0, 0 under x² and 1/3, −1/15, 1/35 under ReLU, up to waves that fold at small p. Pure cosines: ψ = 2φ, nine "
-        "even phases a frequency. The bound takes aN from the fitted peak (aNp/4 in theory) and holds for pure cosines "
+        "even phases per frequency. The bound takes aN from the fitted peak (aNp/4 in theory) and holds for "
+        "pure cosines "
         "under x²; beside it the least certain of all sums."
     )
     silencing(now)
+
+
+def theory():
+    """Where the peaks come from."""
+    st.markdown(
+        "Summed over evenly spread phases, the x² network of the theory votes like this: on top of every right answer "
+        "two **ghosts** at 2x and 2y, each half as tall:"
+    )
+    st.latex(ideal.FLAWED_INDICATOR_TEX)
+    st.markdown(
+        "The ghosts come from how loud a frequency votes: cos² v for x², |cos v| for ReLU. As sums of waves these are"
+    )
+    st.latex(ideal.PEAKS_TEX)
+    st.markdown(
+        "and every wave makes a pair of peaks. So **pure cosines** leave ghosts of one half under x², of one "
+        "third under "
+        "ReLU, which adds peaks of −1/15 at 3x − y and 3y − x. A trained neuron is no pure cosine: it grows a **third "
+        "harmonic** against its own wave, which takes the ghosts down and leaves a negative peak at 3x − y in "
+        "their place. "
+        "What would refute this: a network of pure cosines with another ratio, a third harmonic without that peak, or "
+        "a poor R² of all five peaks."
+    )
 
 
 @st.cache_data(max_entries=64, show_spinner="Taking the waves apart ...")
@@ -159,74 +211,6 @@ def silencing(now: votes.Moment):
             "arXiv:2311.07568). Pure cosines that read x and y with the same weights reach one half of it at most; the "
             "third harmonic passes that."
         )
-
-
-def pair(step: int):
-    """The votes for one sum, and which frequency cast them."""
-    st.subheader("Any one sum")
-    left, right = st.columns(2)
-    for name in "xy":
-        ui.links.carry(name, f"pair-{name}-{run.id}", ui.links.whole(0, run.p - 1))
-    net = seen(step).net
-    x = left.number_input("x", 0, run.p - 1, min(3, run.p - 1) if net else 0, key=f"pair-x-{run.id}", disabled=not net)
-    y = right.number_input("y", 0, run.p - 1, min(7, run.p - 1), key=f"pair-y-{run.id}")
-
-    @lru_cache(maxsize=2)
-    def voted(step: int) -> tuple:
-        """The votes by frequency, or None without weights, and the logits beside the theory at the fitted scale."""
-        scale, (votes_P, votes_KP) = fitted(step)["correct"] * 2 / run.p, seen(step).pair(x, y)
-        return votes_KP, logits.pair_table(votes_P, x, y, scale, run.activation), scale
-
-    table = voted(step)[1]
-    answer = int(np.argmax(table["value"]))
-    verdict = "right" if answer == (x + y) % run.p else f"wrong: it is {(x + y) % run.p}"
-    ui.show(
-        f"{x} + {y} = {answer}, says the network at step {seen(step).at:,} ({verdict})",
-        "Diamonds: pure cosines, scaled so that their peak at x + y equals the fitted one over all pairs; the two "
-        "ghosts are then a prediction, and what they stand above the bars is what the third harmonic silenced.",
-        lambda step: logits.pair(voted(step)[1]),
-        "pair",
-        lambda: table,
-        f"Logits of all answers to {x} + {y}",
-    )
-    if net:
-        split(step, x, y, voted)
-
-
-def split(step: int, x: int, y: int, voted):
-    """The votes for one sum by frequency."""
-    st.subheader("Who voted for what")
-    st.markdown(
-        "Neurons of one frequency vote together for x + y, as a cosine over the answers. How loud depends on how far x "
-        "and y are apart: on this sum some frequencies shout and others are silent, and it is this that leaves the "
-        "ghosts."
-    )
-    st.latex(surgery.VOTE_TEX.get(run.activation, surgery.VOTE_TEX["quad"]))
-
-    def loud(step: int):
-        votes_KP, _, scale = voted(step)
-        return logits.loudness_table(votes_KP, x, y, scale, run.activation)
-
-    by_frequency = lambda: logits.split_table(voted(step)[0])  # noqa: E731
-    for column, (key, title, look_for, chart, made) in zip(st.columns(2), (
-        ("stack", "The votes, stacked by frequency", "Every frequency adds at the right answer; elsewhere they "
-         "disagree and cancel. Named: those that the theory says are loudest. Diamonds: pure cosines.",
-         lambda step: logits.stack(*voted(step)[:2], x, y), by_frequency),
-        ("loudness", "How loud each frequency is", "Bars: the part of its vote that is cos w(x + y − j). Dashed: the "
-         "theory at the same scale. Take x = y and all speak; a bar where the line touches 0 would refute the "
-         "prefactor.", lambda step: logits.loudness(loud(step)), lambda: loud(step)),
-    ), strict=True):  # fmt: skip
-        with column:
-            ui.show(title, look_for, chart, key, made, f"{title}: {x} + {y}")
-    ui.show(
-        "Every frequency, every answer",
-        "A row is a frequency. All rows are red in the column of the right answer; the stripes of row k repeat every "
-        "p/k.",
-        lambda step: logits.split(voted(step)[0]),
-        "split",
-        by_frequency,
-        f"Votes of each frequency for each answer to {x} + {y}",
-    )
 
 
 ui.play(body, record, holding="logits0")

@@ -1,13 +1,10 @@
 """One modulus at a glance: full data beside held-back data, at any moment of training."""
 
-from functools import partial
-
 import streamlit as st
 
 from modadd import preset, ui
-from modadd.figures import curves, grids, logits, neurons, phases
-from modadd.figures.style import table
-from modadd.maths import fourier
+from modadd.figures import curves, grids, neurons
+from modadd.figures.chart import together
 from modadd.records import rows
 from modadd.runs import P_GROK
 
@@ -16,9 +13,9 @@ LABELS = {"standard": "All pairs (standard)", "grokking": "Three quarters (grokk
 p = ui.page("Overview")
 st.title(f"Addition modulo {p}, at a glance")
 st.markdown(
-    "On the left the network is shown **every** sum; on the right a quarter of them is held back and weights "
-    "decay, so that it first memorises and only later generalises. Move the step and watch both learn the same "
-    "thing: one frequency a neuron, and ψ = 2φ."
+    "One network is shown **every** sum; from the other a quarter of them is held out and its weights decay, so "
+    "that it "
+    "first memorises and only later generalises. Both learn the same: one frequency per neuron, and ψ = 2φ."
 )
 runs = {name: preset(name, p) for name in LABELS if name == "standard" or p >= P_GROK}
 runs = ui.with_asked(runs, p)
@@ -39,74 +36,72 @@ if not drawn:
     st.stop()
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def over_time(run_id: str, until: int, log_steps: bool, _record) -> dict:
-    """The charts over all steps, made once; only the moment in them moves."""
-    return {draw.__name__: ui.frozen(draw(_record, until, log_steps)) for draw in (curves.losses, curves.iprs)}
-
-
 log_steps = ui.log_steps()
-over = {name: over_time(record.run.id, record.step, log_steps, record) for name, record in drawn.items()}
+over = {
+    name: {
+        draw.__name__: draw(record, record.step, log_steps) for draw in (curves.losses, curves.accuracies, curves.iprs)
+    }
+    for name, record in drawn.items()
+}
 shown = {name: rows.showcase(record) for name, record in drawn.items()}  # the same neurons at every step
 
 
-def pair(title: str, look_for: str, key: str, step: int, chart, data=None, holding: str | None = None):
-    """One kind of chart for both runs, side by side: `chart` takes the name of a run and the step,
-    `data` a frame."""
-    st.subheader(title)
-    st.caption(look_for)
+def of_frame(name: str, holding: str | None, draw):
+    """A chart of the nearest frame of a run that holds this array, or a sentence where none does."""
+    record = drawn[name]
+    if record.at(holding=holding) is None:
+        return f"The record of the {name} run does not keep what is drawn here."
+
+    def chart(at: int):
+        seen = record.at(at, holding, "nearest")
+        return draw(name, seen.frame, seen.step)
+
+    return chart
+
+
+def pair(title: str, key: str, charts: dict):
+    """One kind of chart for both runs, side by side, by run."""
+    step = st.session_state.get("step")
+    whole = [chart(step) if callable(chart) else chart for chart in charts.values() if not isinstance(chart, str)]
+    ui.figure(title, lambda: together("hconcat", *whole), key)
     for column, name in zip(st.columns(2), LABELS, strict=True):
-        if (record := drawn.get(name)) is None:
-            continue
-        seen = record.at(step, holding, "nearest")
-        with column:
-            if seen is None:
-                st.info(f"The record of this run does not keep its {title.lower()}.")
-                continue
-            ui.show(
-                LABELS[name], "", partial(chart, name), f"{key}-{name}", data and partial(data, seen.frame),
-                f"{title} of the {name} run",
-            )  # fmt: skip
-
-
-def spectra_table(held: str, frame):
-    """One row a neuron, one column a Fourier mode."""
-    return table(**dict(zip(fourier.mode_names(frame[held].shape[1]), frame[held].T, strict=True)))
+        if name in charts:
+            with column:
+                ui.show(charts[name], f"{key}-{name}")
 
 
 def body(step: int):
     """Everything that moves with the step."""
+    for title, key, what in (
+        ("Loss", "loss", "losses"),
+        ("Accuracy", "accuracy", "accuracies"),
+        ("Sparsity", "ipr", "iprs"),
+    ):
+        pair(title, key, {name: charts[what].at for name, charts in over.items()})
     pair(
-        "Loss", "Cross-entropy in nats, log axis. The dashed line is the step in view.", "loss", step,
-        lambda name, step: over[name]["losses"].at(step),
-    )  # fmt: skip
-    pair(
-        "Sparsity", "IPR near 1 means that each neuron holds a single frequency; at random weights it is 2 / (K + 1).",
-        "ipr", step, lambda name, step: over[name]["iprs"].at(step),
-    )  # fmt: skip
-    pair(
-        "Phases", "Each dot is a neuron. On the dashed line the output phase is twice the input phase (mod 2π).",
-        "phases", step,
-        lambda name, step: neurons.phase_scatter(drawn[name].at(step, None, "nearest").frame, runs[name].K),
-        phases.scatter_table,
-    )  # fmt: skip
+        "Phases",
+        "phases",
+        {
+            name: of_frame(name, "phi", lambda name, frame, at: neurons.phase_scatter(frame, runs[name].K, at))
+            for name in drawn
+        },
+    )
     for layer, held in (("input", "theta_hat"), ("output", "xi_hat")):
         pair(
             f"Fourier spectra, {layer} layer",
-            "A row is a neuron, a column a Fourier mode. Trained rows keep one bright pair, the same in both layers.",
-            layer, step,
-            lambda name, step, layer=layer, held=held: neurons.spectra(
-                drawn[name].at(step, held, "nearest").frame, layer, shown[name]
-            ),
-            partial(spectra_table, held), held,
-        )  # fmt: skip
+            layer,
+            {
+                name: of_frame(
+                    name, held, lambda name, frame, at, layer=layer: neurons.spectra(frame, layer, at, shown[name])
+                )
+                for name in drawn
+            },
+        )
     pair(
         "Logits for x = 0",
-        "The diagonal j = y is the right answer; the fainter lines j = 0 and j = 2y are the ghosts of the vote: red "
-        "where they tempt, blue where training has pushed them down.",
-        "logits", step, lambda name, step: grids.logits0(drawn[name].at(step, "logits0", "nearest").frame),
-        lambda frame: logits.row_table(frame["logits0"]), "logits0",
-    )  # fmt: skip
+        "logits",
+        {name: of_frame(name, "logits0", lambda name, frame, at: grids.logits0(frame, at)) for name in drawn},
+    )
 
 
 ui.play(body, *drawn.values())

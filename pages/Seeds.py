@@ -6,7 +6,6 @@ import streamlit as st
 
 from modadd import ui
 from modadd.figures import many
-from modadd.figures.style import table
 from modadd.many import seeds
 from modadd.maths import measures
 from modadd.records.store import Damaged
@@ -18,7 +17,7 @@ USUAL = "42, 1-4"  # seeds
 p = ui.page("Seeds")
 st.title("What is luck, and what is law?")
 st.markdown(
-    "The seed decides the initial weights and which pairs are held back; everything else is the same. What every seed "
+    "The seed decides the initial weights and which pairs are held out; everything else is the same. What every seed "
     "shows is a property of the problem, what differs is the draw of the lottery. One curve cannot tell the two apart: "
     "a median with its band, and an interval around the end of a stage, can. What holds for one seed alone is "
     "refuted by the others."
@@ -115,20 +114,7 @@ def watch():
     if not records:
         st.info("No seed has been trained here yet: press the button above, and the curves fill in as they grow.")
         return
-    for column, key in zip(st.columns(2) * len(chosen), chosen, strict=False):
-        with column:
-            middle = seeds.band(list(records.values()), key)
-            if not len(middle["step"]):
-                st.info(f"No {seeds.CURVES[key]} was measured in these runs.")
-                continue
-            ui.show(
-                seeds.CURVES[key].capitalize(),
-                f"Thin: each of {len(records)} seeds. Strong: their median; shaded: the middle half. A band that stays "
-                "wide is luck, one that narrows is law."
-                if len(records) > 1 else "One seed alone cannot tell luck from law: train the others for a band.",
-                many.band(records, key, ui.log_steps()), f"seeds-{key}", lambda middle=middle: table(**middle),
-                f"Median and middle half of {seeds.CURVES[key]} over {ui.count(len(records), 'seed')} by step",
-            )  # fmt: skip
+    ui.row(*((f"seeds-{key}", many.band(records, key, ui.log_steps())) for key in chosen), abreast=2)
     ui.compare_link([record.run for record in records.values()])
     st.subheader("When stages end")
     ends = seeds.ends(list(records.values()), threshold)
@@ -143,12 +129,7 @@ def watch():
         )
     watched = [record.step for record in records.values()]
     shown = ends if grokking else ends[:1]
-    ui.show(
-        "End of each stage", f"First step with accuracy ≥ {threshold:.0%} (memorisation: train, generalisation: test). "
-        "A dot a seed, open where not reached; red: median and 95 % bootstrap interval over the seeds.",
-        many.stage_ends(list(records), shown, watched), "seeds-ends",
-        lambda: many.stage_rows(list(records), shown, watched), "End of each stage for every seed",
-    )  # fmt: skip
+    ui.show(many.stage_ends(list(records), shown, watched, threshold), "seeds-ends")
     st.subheader("Seed by seed")
     rows = []
     for seed, record in records.items():
@@ -156,21 +137,18 @@ def watch():
         end1, end2 = measures.stages(record, threshold)
         rows.append(
             {
-                "seed": seed, "step": record.step, "end I": end1, "end II": end2, "train loss": told["train_loss"],
-                "test accuracy": told["test_accuracy"], "held out": told["held_out_accuracy"], "IPR": told["ipr"],
+                "seed": seed,
+                "step": record.step,
+                "end I": end1,
+                "end II": end2,
+                "train loss": told["train_loss"],
+                "test accuracy": told["test_accuracy"],
+                "held out": told["held_out_accuracy"],
+                "IPR": told["ipr"],
                 "run": f"/Grokking?run={record.run.id}" if grokking else f"/Live?run={record.run.id}",
             }
-        )  # fmt: skip
-    number = lambda form: st.column_config.NumberColumn(format=form)  # noqa: E731
-    st.dataframe(
-        rows, hide_index=True, placeholder="–",
-        column_config={
-            "step": number("localized"), "end I": number("localized"),
-            "end II": number("localized"), "test accuracy": number("percent"), "held out": number("percent"),
-            "train loss": number("%.2e"),
-            "IPR": number("%.3f"), "run": st.column_config.LinkColumn(display_text="open"),
-        },
-    )  # fmt: skip
+        )
+    ui.table(rows, ("run",))
 
 
 watch()

@@ -32,16 +32,14 @@ def theatre(name: str, case: dict):
     """One pair on stage: phases, magnitudes and the two arrows."""
 
     def stage(at: int):
-        for column, (what, look_for, chart, rows) in zip(st.columns([2, 2, 1.6]), (
-            ("phases", "2φ and ψ meet: D falls to 0.", lambda at: figures.curves(case, "phases", at),
-             lambda: figures.case_table(case, "phases")),
-            ("magnitudes", "Growth waits for alignment; while |D| > π/2 both shrink.",
-             lambda at: figures.curves(case, "magnitudes", at), lambda: figures.case_table(case, "magnitudes")),
-            ("phasors", "α at the angle 2φ, β at ψ: aligned when they point the same way.",
-             lambda at: figures.phasors(case, at), lambda: figures.phasors_table(case)),
-        ), strict=True):  # fmt: skip
-            with column:
-                ui.show(what.capitalize(), look_for, chart, f"{name}-{what}", rows, f"{what} of the simulated pair")
+        ui.row(
+            *(
+                (f"{name}-{what}", lambda at, what=what: figures.curves(case, what, at))
+                for what in ("phases", "magnitudes")
+            ),
+            (f"{name}-phasors", lambda at: figures.phasors(case, at)),
+            widths=[2, 2, 1.4],
+        )
 
     film(name, case["step_S"], stage)
 
@@ -92,7 +90,7 @@ seed = left.number_input("Neuron drawn with seed", 0, 10**6, 0, key="sim-seed")
 scale = middle.slider("Initial scale", 0.01, 0.5, 0.1, 0.01, key="sim-scale")
 kind = right.segmented_control("Activation ", ["quad", "relu"], default="quad", required=True, key="sim-race-act")
 race = simulation.random_race(kind, p, scale, seed)
-winner = int(race["alpha_SK"][-1].argmax()) + 1
+winner = races.winner(race)
 bets = lottery.bets(race["start"], p, kind, simulation.FINISH)
 st.markdown(
     f"**k = {winner}** arrives first, after {race['step_S'][-1]:,} steps of rate 1. "
@@ -103,12 +101,7 @@ st.markdown(
 
 def racecourse(at: int):
     """All frequencies of the drawn neuron up to a step."""
-    for column, (what, title) in zip(st.columns(3), races.TITLES.items(), strict=True):
-        with column:
-            ui.show(title, "One curve a frequency, the winner in red.",
-                    lambda at, what=what: races.race(race, what, winner, at), f"sim-race-{what}",
-                    lambda what=what: races.race_table(race, what),
-                    f"{title} of all frequencies of the drawn neuron")  # fmt: skip
+    ui.row(*((f"sim-race-{what}", lambda at, what=what: races.race(race, what, at, 0, False)) for what in races.TITLES))
 
 
 film("race", race["step_S"], racecourse)

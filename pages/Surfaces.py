@@ -42,7 +42,8 @@ def whole(parameter: str, label: str, low: int, high: int, key: str, usual: int)
 held, inside = surfaces.kept(record, step), ""
 last = record.frames[-1]
 if held is None and "maps" not in last:
-    st.info("This record holds no weights, so that no neuron can be asked every pair. Train the run here to see them.")
+    st.info("This record holds no weights, so that no neuron can be asked every pair.")
+    ui.offer(run, key="train-weights")
     st.stop()
 if held is None:
     st.caption(f"This record keeps the surfaces of {len(last['map_neuron'])} neurons at its last step only.")
@@ -93,7 +94,8 @@ with right:
     st.markdown("**The same from above**")
     st.plotly_chart(surfaces.from_above(surface), key="surface-flat", alt=f"Heatmap of the activation of {name}")
 st.caption(
-    "x, the first input, runs to the right in both; dark is large. Ridges along a diagonal are waves in x + y or x − y."
+    "x, the first input, runs to the right in both; the far end of the colours is large. Ridges along a "
+    "diagonal are waves in x + y or x − y."
 )
 file = f"neuron_{neuron}_{run.id}_step_{at}{inside.replace(', ', '_').replace(' ', '')}"
 with st.container(horizontal=True):

@@ -6,7 +6,6 @@ import streamlit as st
 
 from modadd import data, ui
 from modadd.analysis import surgery
-from modadd.figures import grids
 from modadd.figures import surgery as figures
 from modadd.maths import ideal, measures
 from modadd.networks.activations import SWAPS
@@ -82,18 +81,11 @@ def operating_table(run, at: int, net: surgery.Network):
                 change = f"{became - was:+{form}}" if operations else None
                 st.metric(f"{what}, {label}", ui.number(became, form), change,
                           delta_color="inverse" if what == "loss" else "normal")  # fmt: skip
-    for column, (title, outcome) in zip(st.columns(2), {"Before": before, "After": now}.items(), strict=True):
-        wrong = round((1 - outcome.accuracy["all"]) * run.p**2)
-        with column:
-            ui.show(
-                f"{title}: {wrong:,} of {run.p**2:,} sums wrong",
-                "Full colour: the right answer. Look for stripes: sums of equal x − y fail together, because the vote "
-                "of a frequency is as loud as cos²(w(x − y)/2).",
-                grids.accuracy({"correct": outcome.correct}, run, 360),
-                f"grid-{title.lower()}",
-                lambda outcome=outcome: figures.correct_table(data.grid(outcome.correct, run.p)),
-                f"Right and wrong answers {title.lower()} surgery, {outcome.accuracy['all']:.1%} right",
-            )
+    ui.row(("grid-before", figures.answers(before, run, "Before")), ("grid-after", figures.answers(now, run, "After")))
+    st.caption(
+        "Look for stripes: sums of equal x − y fail together, because the vote of a frequency is as loud as "
+        "cos²(w(x − y)/2)."
+    )
 
 
 def try_activations(run, at: int, net: surgery.Network):
@@ -107,15 +99,7 @@ def try_activations(run, at: int, net: surgery.Network):
     small = len(data.labels(run.p)) * net.theta_MP.size < 1e9
     if st.toggle("Try every activation", small, key=f"swaps-{run.p}"):
         tried = {name: after(run.id, at, (("swap the activation", name),), net, run)[0] for name in SWAPS}
-        table = figures.swaps_table(tried)
-        ui.show(
-            f"Trained with {surgery.NAMES[run.activation]}, asked with others",
-            f"Chance is {1 / run.p:.1%}. An even function at the bottom or an odd one at the top would refute it.",
-            figures.swaps(table),
-            "swaps",
-            lambda: table,
-            "Accuracy of the trained network under ten activations",
-        )
+        ui.show(figures.swaps(tried, surgery.NAMES[run.activation], 1 / run.p), "swaps")
 
 
 def diversity():
@@ -130,18 +114,40 @@ def diversity():
     )
     few, wide, spans = ablations(q)
     published = figures.PUBLISHED if q == 23 else {}
-    for column, (key, title, axis, curves, look_for) in zip(st.columns(2), (
-        ("frequencies", "Fewer frequencies", "frequencies in use", {"neurons fall silent": few, "neurons shared": wide},
-         "As published, a frequency left out takes its neurons with it, so that fewer frequencies also means fewer "
-         "neurons. Sharing all 128 among those that stay takes that confound away: the loss still falls steeply."),
-        ("phases", "Narrower phases", "range of the phases (units of π)", {"all frequencies": spans},
-         "Phases spread over part of the circle only. What has to cancel is exp(2iφ) and "
-         "exp(4iφ): look for the bump, where a wider range does that worse than a narrower one."),
-    ), strict=True):  # fmt: skip
-        table = figures.ablation_table(curves | ({"published": published[key]} if published else {}))
-        with column:
-            ui.show(title, look_for, figures.ablation(table, axis), f"ablation-{key}", lambda table=table: table,
-                    f"Loss by {axis} at p = {q}")  # fmt: skip
+    ui.row(
+        *(
+            (
+                f"ablation-{key}",
+                figures.ablation(
+                    figures.ablation_table(curves | ({"published": published[key]} if published else {})),
+                    title,
+                    axis,
+                    why,
+                    q,
+                ),
+            )
+            for key, title, axis, curves, why in (
+                (
+                    "frequencies",
+                    "Fewer frequencies",
+                    "frequencies in use",
+                    {"neurons fall silent": few, "neurons shared": wide},
+                    "A frequency left out takes its neurons with it; sharing all 128 among those that stay takes that "
+                    "confound "
+                    "away.",
+                ),
+                (
+                    "phases",
+                    "Narrower phases",
+                    "range of the phases (units of π)",
+                    {"all frequencies": spans},
+                    "Phases spread over part of the circle only: exp(2iφ) and exp(4iφ) have to cancel, which a wider "
+                    "range can "
+                    "do worse than a narrower one.",
+                ),
+            )
+        )
+    )
     st.caption(
         "At full diversity the published 7.41e-15 contains the rounding of ln Σ exp f − f; computed exactly it is "
         f"{few[max(few)]:.2e}."

@@ -136,12 +136,7 @@ def watch():
     over = sum(o.status == "finished" for o in standing)
     st.progress(over / len(grid.runs), f"{over} of {len(grid.runs)} runs are finished")
     states = {o.run.id: state(o, now[o.run.id][1]) for o in standing}
-    ui.show(
-        "The grid", f"A small curve a run, {sweep.CURVES[criterion.curve]} from 0 to 100 % over steps on a logarithmic "
-        "axis; dotted: the level of the criterion. The number is the step of grokking.",
-        sweeps.matrix(grid, seen, states, criterion), "sweep-matrix", lambda: sweep_tables.results(grid, standing),
-        "Small accuracy curves, a row a setting and a column a seed, coloured by how the run stands",
-    )  # fmt: skip
+    ui.show(sweeps.matrix(grid, seen, states, criterion), "sweep-matrix")
 
 
 watch()
@@ -167,15 +162,12 @@ for one in summary["hypotheses"]:
 st.caption(f"{summary['rule']}.")
 st.subheader("What the runs say")
 charts = sweep_report.charts(grid, records, results, criterion, summary["groups"])
-each, by_group = lambda: sweep_tables.ended(grid, results), lambda: sweep_tables.statistics(summary["groups"])
-tables = (lambda: sweep_tables.curves(grid, records, criterion), each, by_group, each)
-wide, narrow = [st.container(), st.container()], st.columns(2)
-for place, rows, (key, chart) in zip([*wide, *narrow], tables, charts.items(), strict=True):
-    with place:
-        ui.show(chart.title, chart.look_for, chart.drawn, f"sweep-{key}", rows, chart.title)
+by_group = sweep_tables.statistics(summary["groups"])
+for keys in (("accuracy_curves",), ("grok_steps",), ("success_rate", "final_accuracy")):
+    ui.row(*((f"sweep-{key}", charts[key]) for key in keys))
 share = st.column_config.NumberColumn(format="percent")
-percent = {name: share for name in by_group().column_names if name.startswith(("share", "final"))}
-st.dataframe(by_group(), hide_index=True, column_config=percent, placeholder="–")
+percent = {name: share for name in by_group.column_names if name.startswith(("share", "final"))}
+st.dataframe(by_group, hide_index=True, column_config=percent, placeholder="–")
 with st.container(horizontal=True):
     file = f"sweep-{grid.preset}-p{p}"
     for label, make, ending, kind in (

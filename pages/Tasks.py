@@ -60,7 +60,7 @@ run = opened or sidebar
 st.markdown(
     f"A transformer of {run.layers} pre-LN layer{'s' * (run.layers > 1)} and {run.weights:,} weights reads the tokens "
     f"{', '.join('abc'[: tasks.length(run)])} and answers at the last. It trains on {run.frac_train:.0%} of the "
-    f"{tasks.count(run):,} questions, drawn evenly; **{1 - run.frac_train:.0%} are kept back**, and only those count. "
+    f"{tasks.count(run):,} questions, drawn evenly; **{1 - run.frac_train:.0%} are held out**, and only those count. "
     + (f"The exponent c runs from 0 to {tasks.maps(run) - 1}, and 0⁰ = 1. " if run.task == "addpow" else "")
     + f"The most common answer {'for each c ' * (run.task != 'addition')}is right in "
     f"{measures.constant_accuracy(run):.1%} of all cases: that much is free."
@@ -77,17 +77,6 @@ if found.record is None and not live:
     st.stop()
 
 
-def show(key: str, title: str, look_for: str, chart, rows):
-    """A chart with its data; the title says what it is to those who do not see it."""
-    ui.show(title, look_for, chart, key, rows, title)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def over_time(run_id: str, until: int, log_steps: bool, _record) -> dict:
-    """The curves over all steps, made once; only the moment in them moves."""
-    return {what: ui.frozen(draw.history(_record, what, until, log_steps)) for what in ("loss", "accuracy")}
-
-
 def learning(record, step=None):
     """Curves over training, accuracy for each c and the maps of errors; of a live run its latest, without a step."""
     if record is None or (seen := record.at(step, "answers", "nearest")) is None:
@@ -101,27 +90,12 @@ def learning(record, step=None):
         f"question was trained either, {ui.number(solved.latest(record, 'held_out_accuracy'), '.2%')}."
     )
     at, log_steps = seen.step, ui.log_steps()
-    if step is None:
-        curves = {what: draw.history(record, what, None, log_steps) for what in ("loss", "accuracy")}
-    else:
-        curves = {what: each.at for what, each in over_time(run.id, record.step, log_steps, record).items()}
-    left, right = st.columns(2)
-    with left:
-        show("loss", "Loss", "Mean cross-entropy: of the batch at each step, and of test examples every hundred steps.",
-             curves["loss"], lambda: draw.history_table(record, "loss"))  # fmt: skip
-    with right:
-        show("accuracy", "Accuracy", "Dashed: the most common answers. A late rise of test alone is grokking; where "
-             "test goes along with train, it never memorised.",
-             curves["accuracy"], lambda: draw.history_table(record, "accuracy"))  # fmt: skip
+    until = None if step is None else record.step
+    curves = {what: draw.history(record, what, until, log_steps) for what in ("loss", "accuracy")}
+    ui.row(*((what, chart if step is None else chart.at) for what, chart in curves.items()))
     if tasks.maps(run) > 1:
-        with left:
-            show("by-c", f"Accuracy for each c at step {at:,}", "Dots: test examples. Bars: what the most common "
-                 "answer gets for this c; only the part above counts.",
-                 lambda at: draw.by_map(frame(at), run), lambda: draw.by_map_table(frame(step), run))  # fmt: skip
-        with right:
-            show("collapse", "The error collapses", "A row for each c, a column for each frame, dark where test "
-                 "answers are wrong. Do all c go at once?",
-                 draw.collapse(record), lambda: draw.collapse_table(record))  # fmt: skip
+        moment = lambda at: record.at(at, "answers", "nearest").step  # noqa: E731
+        ui.row(("by-c", lambda at: draw.by_map(frame(at), run, moment(at))), ("collapse", draw.collapse(record)))
 
     st.subheader(f"Where it errs at step {at:,}")
     st.markdown(
@@ -130,31 +104,18 @@ def learning(record, step=None):
     )
     shown = tasks.shown_maps(run).tolist()
     says = lambda at, c: measures.answers_at(frame(at), run, c)  # noqa: E731
-    for start in range(0, len(shown), 3) if len(shown) > 1 else ():
-        for column, c in zip(st.columns(3), shown[start : start + 3], strict=False):
-            with column:
-                errors(says, step, c)
+    moment = lambda at: record.at(at, "answers", "nearest").step  # noqa: E731
+    errors = lambda c: (f"errors-{c}", lambda at: draw.errors(says(at, c), run, c, moment(at)))  # noqa: E731
+    if len(shown) > 1:
+        ui.row(*map(errors, shown), abreast=3)
     c = st.select_slider("c of the tables", shown, key=f"c-{task}-{p}") if len(shown) > 1 else 0
     question = f"{NAMES[run.task]} mod {p}" + (f", c = {c}" if len(shown) > 1 else "")
-    columns = st.columns(3 if len(shown) == 1 else 2)
-    if len(shown) == 1:
-        with columns[0]:
-            errors(says, step, 0)
-    with columns[-2]:
-        show("table-network", "The network's answers", question, lambda at: draw.answer_map(says(at, c), p),
-             lambda: draw.map_table(says(step, c), run, c))  # fmt: skip
-    with columns[-1]:
-        truth_PP = tasks.truth(run)[c]
-        show("table-right", "The right answers", question, draw.answer_map(truth_PP, p),
-             lambda: draw.map_table(truth_PP, run, c))  # fmt: skip
-
-
-def errors(says, step: int | None, c: int):
-    """The map of errors over (a, b) at one c; `says` gives the answers at a step and c."""
-    counts = [f"{bad:,} of {all_:,}" for bad, all_ in measures.wrong(says(step, c), run, c).values()]
-    show(f"errors-{c}", "Errors" + (f", c = {c}" if tasks.maps(run) > 1 else ""),
-         f"Wrong: {counts[0]} test examples, {counts[1]} trained ones.",
-         lambda at: draw.errors(says(at, c), run, c), lambda: draw.map_table(says(step, c), run, c))  # fmt: skip
+    ui.row(
+        *([errors(0)] if len(shown) == 1 else []),
+        ("table-network", lambda at: draw.answers(
+            says(at, c), run, c, f"The network's answers at step {moment(at):,}", question)),
+        ("table-right", draw.answers(tasks.truth(run)[c], run, c, "The right answers", question)),
+    )  # fmt: skip
 
 
 def inside(record, step=None):
@@ -173,24 +134,16 @@ def inside(record, step=None):
         "rings, their hues, in the order of k·a mod p, once around."
     )
     embed, power = w["W_E"], frame["embed_power"]
-    left, right = st.columns(2)
-    with left:
-        show("spectrum", f"k = {power.argmax() + 1} leads with {power.max():.0%}", "Share of each frequency in the "
-             "variance over the residues. Dashed: an even spread.",
-             draw.spectrum(power), lambda: draw.spectrum_table(power))  # fmt: skip
-        for i in range(0, frame["pca"].shape[1] - 1, 2):
-            shares = " and ".join(f"{share:.0%}" for share in frame["pca_share"][i : i + 2])
-            portrait(f"pca-{i}", frame["pca"], i, i + 1, "component", f"{shares} of the variance")
-    with right:
-        show("similarity", f"Differences explain {frame['circulant']:.0%} of the similarities", "Cosine between two "
-             "rows. Stripes along the diagonal: a circulant matrix.",
-             draw.similarity(embed), lambda: draw.similarity_table(embed))  # fmt: skip
-        purest = measures.purest(embed, 4, int(power.argmax()) + 1)
-        gallery("dimension", embed, purest, "residue")
-        if len(purest) > 1:
-            portrait(
-                "dimensions", measures.z_scored(embed), *purest[:2].tolist(), "dimension", "Z-scores of the first two."
-            )
+    purest = measures.purest(embed, 4, int(power.argmax()) + 1)
+    ui.row(("spectrum", draw.spectrum(power, at)), ("similarity", draw.similarity(embed, frame["circulant"], at)))
+    shares = [" and ".join(f"{share:.0%}" for share in frame["pca_share"][i : i + 2]) for i in (0, 2)]
+    pairs = [(f"pca-{i}", portrait(frame["pca"], i, i + 1, "component", f"{shares[i // 2]} of the variance."))
+             for i in range(0, frame["pca"].shape[1] - 1, 2)]  # fmt: skip
+    if len(purest) > 1:
+        z = measures.z_scored(embed)
+        pairs.append(("dimensions", portrait(z, *purest[:2].tolist(), "dimension", "Z-scores of the first two.")))
+    ui.row(*pairs, abreast=3)
+    ui.show(gallery("dimension", embed, purest, "residue"), "traces-dimension")
 
     st.markdown(
         "**The neurons** at the last token, along the path a = 0 .. p − 1 with the other inputs fixed: the purest "
@@ -206,14 +159,11 @@ def inside(record, step=None):
         ranked = measures.common_frequencies(curves)
         k = st.selectbox("Frequency", ["any", *ranked], index=min(1, len(ranked)), key=f"path-k-{p}")
     chosen = measures.purest(curves, 4, None if k == "any" else k)
-    first, *cells = (*st.columns([4, 3, 3]), *st.columns(3))
-    with first:
-        gallery("neuron", curves, chosen, "a")
+    ui.show(gallery("neuron", curves, chosen, "a"), "traces-neuron")
     z = measures.z_scored(curves)
-    for place, (m, n) in enumerate(list(combinations(chosen.tolist(), 2))[: len(cells)]):
-        with cells[place]:
-            apart = measures.apart(curves, m, n) / np.pi
-            portrait(f"neurons-{place}", z, m, n, "neuron", f"Z-scores, phases {apart:.2f}π apart.")
+    told = lambda m, n: f"Z-scores, phases {measures.apart(curves, m, n) / np.pi:.2f}π apart."  # noqa: E731
+    ui.row(*((f"neurons-{place}", portrait(z, m, n, "neuron", told(m, n)))
+             for place, (m, n) in enumerate(list(combinations(chosen.tolist(), 2))[:6])), abreast=3)  # fmt: skip
 
     st.markdown("**Who reads whom**, for one question:")
     inputs = dict(zip("abc", (p, p, tasks.maps(run)), strict=True))
@@ -222,30 +172,25 @@ def inside(record, step=None):
         token = [st.number_input(n, 0, inputs[n] - 1, 1, key=f"ask-{n}-{inputs[n]}") for n in names]
     out = measures.read(run, w, np.array([token]))
     st.markdown(f"The network says **{out['logits'][0].argmax()}**; the right answer is {tasks.answer(run, token)}.")
-    for layer in range(run.layers):
-        heads = out["attention"][layer, 0]
-        show(f"attention-{layer}", f"Layer {layer + 1}", "A token reads itself and what stands before it; in each "
-             "head a row sums to 1.",
-             draw.attention(heads, names), lambda heads=heads: draw.attention_table(heads, names))  # fmt: skip
+    ui.row(*((f"attention-{layer}", draw.attention(out["attention"][layer, 0], names, layer + 1))
+             for layer in range(run.layers)))  # fmt: skip
 
 
 def gallery(what: str, curves_PM, chosen, x_title: str):
     """The chosen columns as curves, z-scored."""
     if not len(chosen):
-        st.info(f"No {what} moves with such a frequency here.")
-        return
-    show(f"traces-{what}", f"The purest {what}s", "Z-scores, with frequency k and phase φ. A wave has a period, noise "
-         "has none.",
-         draw.traces(curves_PM, chosen, x_title, what), lambda: draw.curves_table(curves_PM, chosen))  # fmt: skip
+        return f"No {what} moves with such a frequency here."
+    return draw.traces(curves_PM, chosen, x_title, what)
 
 
-def portrait(key: str, curves_PM, m: int, n: int, what: str, look_for: str):
+def portrait(curves_PM, m: int, n: int, what: str, caption: str):
     """Two columns against each other around the clock of the first one's frequency."""
     k = int(measures.waves(curves_PM[:, [m]])["frequency"][0])
     from_1 = what == "component"
-    x, y, titles = curves_PM[:, m], curves_PM[:, n], [f"{what} {i + from_1}" for i in (m, n)]
-    show(key, f"{what.capitalize()}s {m + from_1} and {n + from_1}", look_for,
-         draw.pair(x, y, k, titles), lambda: draw.pair_table(x, y, k))  # fmt: skip
+    titles = [f"{what} {i + from_1}" for i in (m, n)]
+    return draw.pair(
+        curves_PM[:, m], curves_PM[:, n], k, titles, f"{what.capitalize()}s {m + from_1} and {n + from_1}", caption
+    )
 
 
 if live:

@@ -1,5 +1,7 @@
 """The one-layer transformer: which frequencies it uses, how they take over, and what each part of it does."""
 
+from dataclasses import replace
+
 import numpy as np
 import streamlit as st
 
@@ -22,10 +24,6 @@ st.markdown(
     "sin wₖ(a + b), and votes for c with cos wₖ(a + b − c). *What would refute it:* logits that these cosines do not "
     "explain, a training loss that stays low without them, or a test loss that rises when all else is taken away."
 )
-
-
-def show(key: str, title: str, look_for: str, chart, rows, says: str = ""):
-    ui.show(title, look_for, chart, key, rows, says or title)
 
 
 def networks() -> dict[str, str]:
@@ -139,15 +137,7 @@ st.markdown(
     f"follows uses them. At step {at:,} the Gini coefficient of the norms (0: all equal, 1: one has all) is "
     f"{frame['gini_embed']:.2f} in the embedding W_E and {frame['gini_map']:.2f} in W_L."
 )
-for column, (name, (layer, hue)) in zip(st.columns(2), draw.LAYERS.items(), strict=True):
-    with column:
-        norms_P = frame[name]
-        level = draw.level(one_layer.by_frequency(norms_P), keys_K) if name == "map_norms" else None
-        show(name, f"{layer} at step {at:,}",
-             "Length of cosine and sine together. At first all are alike; a circuit is a few tall bars. The constant, "
-             f"left out, has length {norms_P[0]:.2g}." + (" Dashed: what parts key from other." if level else ""),
-             draw.spectrum(norms_P, keys_K, hue, level),
-             lambda norms_P=norms_P: draw.spectrum_table(norms_P, keys_K))  # fmt: skip
+ui.row(*((name, draw.spectrum(name, frame, keys_K, at)) for name in draw.LAYERS))
 
 st.subheader("Memorise, form a circuit, clean up")
 with st.expander("Where a phase ends"):
@@ -174,38 +164,21 @@ def learning():
     measured = progress(*known, now)
     together = excluded_together(*known, now) if at_once else None
     ends = phases.phases(now, measured, rise, fall, done)
-    how = phases.spans(now, ends), None if live else step, ui.log_steps()
+    how = {"step": None if live else step, "log_steps": ui.log_steps()} | draw.stages(now, ends)
     st.markdown(
         f"**I memorisation** ends where the excluded loss turns up: **{ui.not_reached(ends[0])}**. **II circuit "
         f"formation** ends where the restricted loss is down to {fall:g} ln p: **{ui.not_reached(ends[1])}**. **III "
         f"cleanup** ends where the test loss is down to {done:g} ln p: **{ui.not_reached(ends[2])}**. Chance is ln p = "
         f"{np.log(p):.3f}. The first two are read off frames, which lie up to 200 steps apart."
     )
-    show("progress", "Hidden progress",
-         "Restricted: of the logits only the constant and the key cosines of a + b are kept; test pairs. Excluded: one "
-         "key frequency is taken away, the one that hurts most; training pairs. Cosines alone: logits "
-         "Σ aₖ cos wₖ(a + b − c), the same for all pairs. The circuit is there before the test loss shows it.",
-         draw.progress(now, measured, *how), lambda: draw.progress_table(now, measured))  # fmt: skip
-    left, right = st.columns(2)
-    with left:
-        show("loss", "Loss", "Test pairs are looked at now and then. Held out: (b, a) is not trained either.",
-             draw.history(now, "loss", *how), lambda: draw.history_table(now, "loss"))  # fmt: skip
-        if keys_K.any():
-            show("excluded", "Training loss without a key frequency",
-                 "Memory does not need a frequency; where a curve turns up, the answers have begun to rest on it.",
-                 draw.excluded(measured, keys_K, *how, together),
-                 lambda: draw.excluded_table(measured, keys_K, together))  # fmt: skip
-        else:
-            st.info("There is no key frequency to take away from the training loss.")
-    with right:
-        show("accuracy", "Accuracy", f"Guessing is right in {1 / p:.1%}.",
-             draw.history(now, "accuracy", *how), lambda: draw.history_table(now, "accuracy"))  # fmt: skip
-        show("squared", "Squared weights", "Decay favours the circuit, which needs less weight than memory.",
-             draw.squared_weights(now, *how), lambda: draw.squared_weights_table(now))  # fmt: skip
-    show("shares", "Sparsity and shares",
-         "Gini of the norms above; variance of the logits, centred over c for each pair, in the key cosines; share of "
-         f"all neurons with more than {one_layer.SINGLE:.0%} of their variance in one frequency.",
-         draw.shares(now, measured, *how), lambda: draw.shares_table(now, measured))  # fmt: skip
+    ui.show(draw.progress(now, measured, **how), "progress")
+    none = "There is no key frequency to take away from the training loss."
+    ui.row(
+        ("loss", draw.history(now, "loss", **how)), ("accuracy", draw.history(now, "accuracy", **how)),
+        ("excluded", draw.excluded(measured, keys_K, together=together, **how) if keys_K.any() else none),
+        ("squared", draw.squared_weights(now, **how)), abreast=2,
+    )  # fmt: skip
+    ui.show(draw.shares(now, measured, **how), "shares")
 
 
 learning()
@@ -219,11 +192,7 @@ st.markdown(
 )
 
 if "probability" in frame:
-    known_PP = frame["probability"]
-    show("pairs", f"Which sums does it know at step {at:,}?",
-         "Probability of the right answer, a down and b across. While it memorises, the dark cells are the training "
-         "pairs and nothing else.",
-         draw.pairs(known_PP), lambda: draw.maps_table(known_PP[None], ["probability"]))  # fmt: skip
+    ui.show(draw.pairs(frame["probability"], at), "pairs")
 
 inside, when = frame, at
 if "maps" not in frame and weighty:
@@ -244,38 +213,21 @@ st.subheader("The circles")
 circles = [*zip(inside["circle_frequency"].tolist(), inside["circle_share"], inside["circles"], strict=True)]
 if not circles:
     st.markdown(f"At step {when:,} no frequency stands out by the standard rule: there is no circle to draw yet.")
-for i, (column, (k, share, points)) in enumerate(zip(st.columns(3) * 3, circles, strict=False)):
-    with column:
-        show(f"circle-{i}", f"k = {k}: {share:.0%} of the embedding",
-             "Embeddings of the residues on the plane where cos wₖa and sin wₖa are written, joined in the order of "
-             "k·a mod p: one turn, or a tangle.",
-             draw.circle(points, k), lambda k=k, points=points: draw.circle_table(points, k))  # fmt: skip
+ui.row(
+    *((f"circle-{i}", draw.circle(points, k, share, when)) for i, (k, share, points) in enumerate(circles)), abreast=3
+)
 
 st.subheader("The neurons")
-names = [f"{m}: k = {inside['neuron_frequency'][m]}, {inside['neuron_share'][m]:.0%}" for m in inside["map_neuron"]]
-tops = inside["maps"].max((1, 2))
-show("neurons", f"The purest neurons of each frequency at step {when:,}",
-     "Activation, a down and b across, from 0 (pale) to the neuron's largest value (dark, here "
-     f"{tops.min():.2g} to {tops.max():.2g}). Titles: neuron, its frequency, that frequency's share of its variance. "
-     "A plaid is a wave in a times the same wave in b; noise has no rows and columns.",
-     draw.tiles(inside["maps"], names), lambda: draw.maps_table(inside["maps"], names))  # fmt: skip
+ui.show(draw.neuron_maps(inside, when), "neurons")
 
 st.subheader("The attention")
-heads_XPP = inside["attention"].transpose(1, 0, 2, 3).reshape(-1, p, p)
-names = [f"head {h} to {token}" for token in "ab" for h in range(1, run.heads + 1)]
-show("attention", f"Where “=” looks at step {when:,}",
-     "Attention from “=”, a down and b across, pale 0 and dark 1. The rest, on average "
-     f"{1 - 2 * heads_XPP.mean():.1%}, goes to “=” itself. Stripes: a head that weighs a wave in a against one in b.",
-     draw.tiles(heads_XPP, names, run.heads, 1.0), lambda: draw.maps_table(heads_XPP, names))  # fmt: skip
+ui.show(draw.attention_maps(inside, run.heads, when), "attention")
 
 st.subheader("The logits")
 strongest = draw.strongest(inside["logits_2d"], 4 * max(1, int(keys_K.sum())))
 left, right = st.columns([3, 2])
 with left:
-    show("logits-2d", f"In two-dimensional Fourier space, step {when:,}",
-         f"Length over the answers of each product of modes; log scale, {draw.DECADES} decades, constant left out. A "
-         "network that adds has four dark cells a key frequency: cos cos, sin sin, cos sin and sin cos.",
-         draw.modes(inside["logits_2d"]), lambda: draw.modes_table(inside["logits_2d"]))  # fmt: skip
+    ui.show(draw.modes(inside["logits_2d"], when, int(keys_K.sum())), "logits-2d")
 with right:
     percent = {"share of power": st.column_config.NumberColumn(format="percent")}
     rows = [dict(zip(("mode of a", "mode of b", "share of power"), row, strict=True)) for row in strongest]
@@ -289,8 +241,10 @@ if mlp is None:
     ui.offer(preset(names[0], p), key="train-mlp")
     st.stop()
 both = {f"MLP, {mlp.run.preset}": draw.beside(mlp, None), "transformer": draw.beside(record, keys_K)}
-forms = {name: "," if "step" in name or isinstance(value, int) else ".1%" if "share" in name or "accuracy" in name
-         else ".4g" for name, value in both["transformer"].items()}  # fmt: skip
+forms = {
+    name: "," if "step" in name or isinstance(value, int) else ".1%" if "share" in name or "accuracy" in name else ".4g"
+    for name, value in both["transformer"].items()
+}
 st.dataframe(
     [{"measure": n} | {net: ui.number(its[n], form) for net, its in both.items()} for n, form in forms.items()],
     height="content",
@@ -299,11 +253,8 @@ st.caption(
     "Neurons of one frequency: more than 85 % of the power of the input row (MLP) or of the variance of the activation "
     "(transformer). Input side: rows into the neurons, or the embedding; output side: rows out of them, or W_L."
 )
-for column, name, its, hue in zip(st.columns(2), both, (mlp, record), ("output", "input"), strict=True):
-    with column:
-        show(f"accuracy-{hue}", f"Accuracy, {name}", "Training, test and held-out pairs.",
-             draw.history(its, "accuracy", {}, None, ui.log_steps()),
-             lambda its=its: draw.history_table(its, "accuracy"))  # fmt: skip
-        counts_K = draw.used(its.frames[-1], run.K)
-        show(f"use-{hue}", f"Frequencies used, {name}", f"Last frame; {int(counts_K.sum()):,} neurons.",
-             draw.use(counts_K, draw.COLOURS[hue]), lambda counts_K=counts_K: draw.use_table(counts_K))  # fmt: skip
+for name, its, hue in zip(both, (mlp, record), ("output", "input"), strict=True):
+    ui.row(
+        (f"accuracy-{hue}", replace(draw.history(its, "accuracy", None, ui.log_steps()), title=f"Accuracy, {name}")),
+        (f"use-{hue}", draw.use(its, name, draw.COLOURS[hue])),
+    )

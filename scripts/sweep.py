@@ -114,7 +114,7 @@ def write(out: Path, grid: sweep.Grid, records: dict, results: list, criterion: 
     out.mkdir(parents=True, exist_ok=True)
     files = {"analysis_summary.json": json.dumps(summary, indent=1, allow_nan=False).encode()}
     charts = sweep_report.charts(grid, records, results, criterion, summary["groups"])
-    drawn = {name: chart.drawn for name, chart in charts.items()} | {"combined": sweep_report.combined(charts)}
+    drawn = {name: chart for name, chart in charts.items()} | {"combined": sweep_report.combined(charts)}
     for name, chart in drawn.items():
         files |= {f"{name}.{form}": sweep_report.picture(chart, form) for form in ("svg", "png")}
     files["report.html"] = sweep_report.html(grid, records, results, criterion).encode()

@@ -1,6 +1,7 @@
 """What tests of pages share: opening one without a browser, and what is seen on it."""
 
 import json
+import re
 from pathlib import Path
 from unittest import mock
 
@@ -69,6 +70,17 @@ def said(test: AppTest) -> str:
 def charts(test: AppTest) -> list[bytes]:
     """Its charts, as they are sent to the browser."""
     return [chart.proto.SerializeToString() for chart in test.get("vega_lite_chart")]
+
+
+def drawn(test: AppTest) -> set[str]:
+    """The keys of its charts."""
+
+    def keys(block):
+        for child in getattr(block, "children", {}).values():
+            yield from re.findall(r"-chart-(.+)$", getattr(getattr(child, "proto", None), "id", ""))
+            yield from keys(child)
+
+    return set(keys(test.main))
 
 
 def press(test: AppTest, label: str) -> AppTest:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modadd.figures import atlas, flow, grokking, over_p, stages, sweeps, transformer
+from modadd.figures import atlas, flow, grokking, lottery, over_p, sweeps, transformer
 from modadd.figures.lottery import RULES
 from modadd.figures.style import COLOURS, HUE, RING, SEVERAL, ring, ring_scale
 
@@ -37,7 +37,8 @@ TOGETHER = [
 ]
 PALETTES = {
     "several things": dict(enumerate(SEVERAL)),
-    "stages": dict(enumerate(stages.SHADES)),
+    "ends of stages": grokking.ENDS,
+    "race": dict(enumerate((*lottery.NAMED, COLOURS["others"]))),
     "bets": RULES,
     "forces": grokking.FORCES,
     "presets": over_p.HUES,

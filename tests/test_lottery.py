@@ -139,17 +139,24 @@ def test_every_figure_is_a_specification_without_streamlit(single, mixed):
     case = simulation.pair("relu", P, 0.02, 1.0, 0.02, 0.5, 500)
     charts = [
         *(flow.trajectories(path, 3, what, 100) for what in ("phases", "magnitudes")),
-        flow.errors(path, 3, 100), flow.leakage(leak, {("input", 3): 0.2}, 100),
+        flow.errors(path, 3, 100),
+        flow.leakage(leak, {("input", 3): 0.2}, 100),
         flow.portrait(path, 100, lottery.basin(single.run, path)),
-        flow.aligned(path["step_S"], path["alpha_SM"][:, 0], np.array([3.0, 1e4, np.inf]), 0.1, True),
-        *(figures.race(race, what, 1, 100, True, True) for what in ("alpha", "beta", "D")),
+        flow.aligned(path["step_S"], path["alpha_SM"][:, 0], np.array([3.0, 1e4, np.inf]), 900, 0.1),
+        *(figures.race(race, what, 100, 0, True, True) for what in ("alpha", "beta", "D")),
         figures.hit_rates(figures.hits_table(mixed.series("frequency")[0], scores), 0.2, 100),
-        figures.confusion(lottery.confusion(last, last, 5)), figures.contour(P, figures.placed(start, last)),
-        *(simulated.curves(case, what, 50) for what in ("phases", "magnitudes")), simulated.phasors(case, 50),
-    ]  # fmt: skip
+        figures.confusion(lottery.confusion(last, last, 5), "race", 100),
+        figures.turning(race, 100, 0),
+        figures.strip(last, 5, 0),
+        figures.bets({"race": lottery.score(last, last)}, 0.2, len(last), 100),
+        figures.contour(P, figures.placed(start, last)),
+        *(simulated.curves(case, what, 50) for what in ("phases", "magnitudes")),
+        simulated.phasors(case, 50),
+    ]
     for chart in charts:
-        spec = chart.to_dict()
-        assert spec.pop("datasets")
+        spec = chart.drawing.spec
+        assert chart.table().num_rows
+        assert chart.caption.endswith(".")
         kind = alt.LayerChart if "layer" in spec else alt.Chart
         kind.from_dict(spec, validate=True)
 

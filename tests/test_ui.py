@@ -11,11 +11,11 @@ from conftest import FLOAT32, SMALL, finish
 from streamlit.testing.v1 import AppTest
 
 from modadd import preset, ui
-from modadd.figures import curves, export, grids, neurons, style, weights
+from modadd.figures import curves, export, fields, grids, neurons, style, weights
 from modadd.jobs.lab import Job
 from modadd.records import rows
 from modadd.ui import reels
-from pages import charts, move, player, tell, wish
+from pages import charts, drawn, move, player, said, tell, wish
 
 WITH_A_RUN = ["Weights", "Phases", "Logits", "Surgery", "Lottery", "Gradient_flow", "Claims"]
 P = 7
@@ -61,7 +61,7 @@ def test_the_overview_draws_a_preset_that_is_training(app, halfway):
     test = app("Overview", p=str(P))
     assert not test.exception
     assert any(f"{job.run.id} is training now" in text.value for text in test.caption)
-    assert len(charts(test)) == 6
+    assert {"loss-standard", "logits-standard"} <= drawn(test)
 
 
 @pytest.mark.parametrize("page", WITH_A_RUN[:-1])
@@ -182,7 +182,7 @@ def test_a_film_holds_what_the_charts_show(record):
     """Each table put together again from its columns, as the browser does it."""
     film, moments = reels.Film(), list(record.frame_steps)
     made = {
-        "dots": lambda at: ui.specification(neurons.phase_scatter(record.at(at).frame, record.run.K)),
+        "dots": lambda at: ui.specification(neurons.phase_scatter(record.at(at).frame, record.run.K, at)),
         "curves": lambda at: ui.specification(curves.losses(record, at)),
     }
     for key, make in made.items():
@@ -208,7 +208,7 @@ def unpacked(column) -> list:
 
 def test_a_parcel_is_sent_until_the_browser_has_it(record):
     film, moments = reels.Film(), list(record.frame_steps)
-    make = lambda at: ui.specification(neurons.phase_scatter(record.at(at).frame, record.run.K))  # noqa: E731
+    make = lambda at: ui.specification(neurons.phase_scatter(record.at(at).frame, record.run.K, at))  # noqa: E731
     film.shows("dots", make, moments[0])
     first = film.parcel(moments, moments[0], budget=0)
     again = film.parcel(moments, moments[0], budget=0)
@@ -224,7 +224,7 @@ def test_a_chart_that_becomes_another_is_filmed_anew(record):
     film, moments = reels.Film(), list(record.frame_steps)
     layers = {"now": "input"}
     coef = lambda at: rows.coefficients(record.at(at).frame, np.arange(3))  # noqa: E731
-    make = lambda at: ui.specification(weights.spectrum(coef(at), len(layers) - 1))  # noqa: E731
+    make = lambda at: ui.specification(weights.spectrum(coef(at), len(layers) - 1, 0, at))  # noqa: E731
     film.shows("bars", make, moments[0])
     film.parcel(moments, moments[0], budget=60)
     number = film.reels["bars"].number
@@ -236,16 +236,15 @@ def test_a_chart_that_becomes_another_is_filmed_anew(record):
     assert {frame[1] for frame in film.parcel(moments, moments[1], budget=60)["frames"]} >= {film.reels["bars"].number}
 
 
-def test_a_click_on_a_neuron_opens_its_race(app, halfway):
-    run = halfway.run
+def test_a_click_on_a_dot_shows_the_race_inside_its_neuron_on_the_same_page(app, halfway):
     ui.lab().store.put(replace(halfway, state=None))
-    test = app("Phases", run=run.id)
-    test.session_state["phases-opened"] = 5  # what the callback of a click leaves behind
+    test = app("Phases", run=halfway.run.id)
+    test.session_state["raced"] = 5  # what the callback of a click leaves behind
     test.run()
     assert not test.exception
-    assert test.title[0].value.startswith("Every neuron draws")
-    assert test.query_params["run"] in (run.id, [run.id])
-    assert test.number_input(key="neuron").value == 5
+    assert test.title[0].value.startswith("Phases")
+    assert test.number_input(key="raced").value == 5
+    assert "neuron 5" in said(test)
 
 
 def test_a_chart_is_saved_as_csv_svg_and_png(app):
@@ -267,11 +266,11 @@ def pictures(record):
     wide = np.random.default_rng(0).normal(size=(60, 60))
     return {
         "losses": (curves.losses(record), 2),
-        "scatter": (neurons.phase_scatter(frame, record.run.K), 8),
-        "modes": (weights.modes(coef, chosen, "input"), 8 * 7),
-        "image": (style.heatmap(wide, "j", "y", "logit"), 1),
-        "fit": (weights.cosine_fit(rows.best_cosine(coef["input"][0]), "input"), 7),
-        "grid": (grids.accuracy(frame, record.run), 49),
+        "scatter": (neurons.phase_scatter(frame, record.run.K, 300), 8),
+        "modes": (weights.modes(coef, chosen, "input", 300), 8 * 7),
+        "image": (fields.heatmap(wide, fields.counted("j", 60), fields.counted("y", 60), "logit"), 1),
+        "fit": (weights.cosine_fit(rows.best_cosine(coef["input"][0]), "input", 0, 300), 7),
+        "grid": (grids.answers(frame, record.run, 300), 49),
     }
 
 
@@ -302,17 +301,17 @@ def test_the_png_is_one_of_the_width_that_was_promised(pictures):
 def test_the_picture_is_of_the_data_on_the_page(record):
     frame = record.at().frame
     now, before = (rows.best_cosine(rows.coefficients(record.frames[i], np.array([0]))["input"][0]) for i in (-1, 0))
-    one, other = (export.svg(ui.specification(weights.cosine_fit(fit, "input"))) for fit in (now, before))
+    one, other = (export.svg(ui.specification(weights.cosine_fit(fit, "input", 0, 300))) for fit in (now, before))
     assert one != other
-    assert one == export.svg(ui.specification(weights.cosine_fit(now, "input")))
-    assert len(ui.specification(neurons.phase_scatter(frame, 3))["datasets"]["dots"]) == record.run.d_mlp
+    assert one == export.svg(ui.specification(weights.cosine_fit(now, "input", 0, 300)))
+    assert len(ui.specification(neurons.phase_scatter(frame, 3, 300))["datasets"]["dots"]) == record.run.d_mlp
 
 
 def test_a_specification_is_made_once_and_only_data_follow(record):
-    first, last = (neurons.phase_scatter(record.frames[i], record.run.K, 2) for i in (0, -1))
+    first, last = (neurons.phase_scatter(record.frames[i], record.run.K, 0, 2).drawing for i in (0, -1))
     assert first.spec is last.spec
     assert first.tables["dots"] != last.tables["dots"]
-    other = neurons.phase_scatter(record.frames[0], record.run.K, 2, pick=True)
+    other = neurons.phase_scatter(record.frames[0], record.run.K, 0, 2, pick=True).drawing
     assert other.spec is not first.spec
 
 
@@ -320,7 +319,8 @@ def test_a_specification_is_made_once_and_only_data_follow(record):
 def test_a_heatmap_is_a_valid_specification_with_its_colours_explained(shape):
     matrix = np.random.default_rng(1).normal(size=shape)
     matrix[0, 0] = 9
-    chart = style.heatmap(matrix, "answer", "row", "logit", y_names=[f"n{i}" for i in range(shape[0])])
+    x, y = fields.counted("answer", shape[1]), fields.counted("row", [f"n{i}" for i in range(shape[0])])
+    chart = fields.heatmap(matrix, x, y, "logit")
     assert chart.tables["ends"]["value"].to_pylist() == [-9, 9]
     spec = {name: part for name, part in chart.to_dict().items() if name != "datasets"}
     alt.LayerChart.from_dict(spec, validate=True)
@@ -332,7 +332,7 @@ def test_a_heatmap_is_a_valid_specification_with_its_colours_explained(shape):
 
 def test_an_imageless_heatmap_of_nothing_is_still_drawn():
     for matrix in (np.zeros((3, 4)), np.full((3, 4), np.nan)):
-        assert export.svg(ui.specification(style.heatmap(matrix, "a", "b", "c")))
+        assert export.svg(ui.specification(fields.heatmap(matrix, fields.counted("a", 4), fields.counted("b", 3), "c")))
 
 
 @pytest.mark.parametrize("page", ["Weights", "Claims"])

@@ -217,6 +217,13 @@ def settled(alpha_SK: np.ndarray) -> int:
     return int(other[-1]) + 1 if len(other) else 0
 
 
+def decided(record: Record, step: int) -> float:
+    """Share of the neurons whose largest frequency at this step is the one that they keep."""
+    step_S, winner_SM = record.series("frequency")
+    now = max(int(np.searchsorted(step_S, step, side="right")) - 1, 0)
+    return float(np.mean(winner_SM[now] == winner_SM[-1]))
+
+
 def leader_race(record: Record, neuron: int) -> dict[str, np.ndarray] | None:
     """What the tables of the frames know of a race: only the frequency in the lead, step by step; None beyond them."""
     held = [(at, f) for at, f in zip(record.frame_steps, record.frames, strict=True) if neuron < len(f["frequency"])]

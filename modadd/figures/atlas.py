@@ -7,9 +7,10 @@ import pyarrow as pa
 from ..analysis import claims, lottery
 from ..many.atlas import RULES
 from ..runs import P_MAX, P_MIN, PRESETS, presets_at
+from .chart import Chart
 from .lottery import RULES as RULE_HUES
 from .over_p import SMALL, hue, p_axis
-from .style import COLOURS, HUE, table
+from .style import COLOURS, DASHED, HUE, share_axis, table
 
 ORIGIN = {"fp32": HUE["blue"], "tf32": HUE["pale"], "your own": HUE["orange"], "missing": COLOURS["others"]}
 VERDICTS = dict(zip(claims.VERDICTS, (HUE["green"], HUE["ochre"], HUE["rose"], HUE["pale"], HUE["grey"]), strict=True))
@@ -52,11 +53,18 @@ def present(rows: list[dict]) -> pa.Table:
     )  # fmt: skip
 
 
-def presence(rows: list[dict]) -> alt.Chart:
+def presence(rows: list[dict]) -> Chart:
     """Which runs are here, a row a preset."""
     tips = [alt.Tooltip("preset:N", title="preset"), alt.Tooltip("here:N", title="here")]
     by_preset = alt.Y("preset:N", title=None, sort=[*PRESETS], axis=alt.Axis(labelOverlap=False, labelFlush=False))
-    return _strip(present(rows), by_preset, _kinds("here", ORIGIN), "missing", tips, 270)
+    cells = present(rows)
+    lacking = cells["here"].to_pylist().count("missing")
+    return Chart(
+        _strip(cells, by_preset, _kinds("here", ORIGIN), "missing", tips, 160), "What is here",
+        f"A cell is a run, {len(cells) - lacking:,} of {len(cells):,} are here; click it to open it. What counts is a "
+        "preset at its own length, with any seed; your own runs replace those of the atlas.",
+        "Which runs are here, by preset and p", cells,
+    )  # fmt: skip
 
 
 def judged(verdicts: list[dict]) -> pa.Table:
@@ -69,7 +77,7 @@ def judged(verdicts: list[dict]) -> pa.Table:
     })  # fmt: skip
 
 
-def claims_over_p(verdicts: list[dict]) -> alt.Chart:
+def claims_over_p(verdicts: list[dict], preset: str) -> Chart:
     """The verdict on each claim at each modulus, for the runs of one preset."""
     order = [c.name for c in claims.CLAIMS if c.name in {row["claim"] for row in verdicts}]
     tips = [alt.Tooltip("claim:N", title="claim"), alt.Tooltip("value:Q", title="measured", format=".4~g"),
@@ -77,7 +85,14 @@ def claims_over_p(verdicts: list[dict]) -> alt.Chart:
     by_claim = alt.Y(
         "claim:N", title=None, sort=order, axis=alt.Axis(labelLimit=130, labelOverlap=False, labelFlush=False)
     )
-    return _strip(judged(verdicts), by_claim, _kinds("verdict", VERDICTS), claims.UNKNOWN, tips, 17 * len(order) + 130)
+    count = {name: sum(row["verdict"] == name for row in verdicts) for name in claims.VERDICTS}
+    return Chart(
+        _strip(judged(verdicts), by_claim, _kinds("verdict", VERDICTS), claims.UNKNOWN, tips, 19 * len(order)),
+        f"Claims about {preset}",
+        f"A column is a modulus: {', '.join(f'{n:,} {name}' for name, n in count.items())}. Look for rows that change "
+        "colour: there p decides.",
+        f"Verdicts on {preset} by claim and p", lambda: judged(verdicts),
+    )  # fmt: skip
 
 
 def bets_table(rows: list[dict], preset: str) -> pa.Table:
@@ -92,27 +107,27 @@ def bets_table(rows: list[dict], preset: str) -> pa.Table:
     })  # fmt: skip
 
 
-def bets(rows: list[dict], preset: str) -> alt.LayerChart:
+def bets(rows: list[dict], preset: str) -> Chart:
     """Share of a preset's neurons whose winner each rule foretold from step 0; dashed: a blind guess, 1/K."""
     grid = np.arange(P_MIN, P_MAX + 1, 2)
-    title, share = "neurons foretold", {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%", tickCount=4)}
-    legend = alt.Legend(orient="top", title=None, symbolType="circle", symbolOpacity=1, columns=2, labelFontSize=11)
+    title = "winners named"
+    legend = alt.Legend(orient="top", title=None, symbolType="circle", symbolOpacity=1, columns=2)
     colour = alt.Color(
         "rule:N", scale=alt.Scale(domain=[*RULE_HUES], range=[*RULE_HUES.values()]), legend=legend
     )  # fmt: skip
-    base = alt.Chart(bets_table(rows, preset))
-    y = alt.Y("rate:Q", title=title, **share)
-    bar = base.mark_rule(opacity=0.3).encode(
-        x=p_axis(), y=alt.Y("low:Q", title=title, **share), y2=alt.Y2("high"), color=colour
-    )
+    points = bets_table(rows, preset)
+    base = alt.Chart(points)
+    y = share_axis(title, "rate")
+    bar = base.mark_rule(opacity=0.3).encode(x=p_axis(), y=share_axis(title, "low"), y2=alt.Y2("high"), color=colour)
     dots = base.mark_circle(size=16, opacity=1, cursor="pointer").encode(
         x=p_axis(), y=y, color=colour,
         tooltip=[alt.Tooltip("p:Q", title="p"), alt.Tooltip("rule:N", title="rule"),
                  *(alt.Tooltip(f"{name}:Q", title=name, format=".1%") for name in ("rate", "low", "high")),
                  alt.Tooltip("neurons:Q", title="neurons")],
     ).add_params(alt.selection_point(name="run", fields=["run_id"], toggle=False))  # fmt: skip
-    guess = alt.Chart(table(p=grid, rate=2 / (grid - 1))).mark_line(strokeDash=[4, 3], color=COLOURS["others"])
-    return alt.layer(bar, dots.properties(name="dots"), guess.encode(x=p_axis(), y=y)).properties(height=SMALL + 70)
+    guess = alt.Chart(table(p=grid, rate=2 / (grid - 1))).mark_line(**DASHED)
+    drawn = alt.layer(bar, dots.properties(name="dots"), guess.encode(x=p_axis(), y=y)).properties(height=SMALL)
+    return Chart(drawn, preset, "Dashed: a blind guess.", f"Winners named by each rule against p, {preset}", points)
 
 
 def shares_table(rows: list[dict]) -> pa.Table:
@@ -129,7 +144,7 @@ def shares_table(rows: list[dict]) -> pa.Table:
     })  # fmt: skip
 
 
-def shares(rows: list[dict]) -> alt.LayerChart:
+def shares(rows: list[dict]) -> Chart:
     """Share of neurons on frequencies that share a factor with p against the share of such frequencies."""
     points = shares_table(rows)
     names = [name for name in PRESETS if name in points["preset"].to_pylist()]
@@ -149,10 +164,16 @@ def shares(rows: list[dict]) -> alt.LayerChart:
                  *(alt.Tooltip(f"{name}:Q", title=name, format=".1%")
                    for name in ("frequencies", "neurons", "low", "high"))],
     ).add_params(alt.selection_point(name="run", fields=["run_id"], toggle=False))  # fmt: skip
-    return alt.layer(even, bar, dots.properties(name="dots")).properties(height=330)
+    below = (points["neurons"].to_numpy() < points["frequencies"].to_numpy()).mean() if len(points) else 0.0
+    return Chart(
+        alt.layer(even, bar, dots.properties(name="dots")).properties(height=260), "Share for share",
+        f"A dot is a run at composite p; {below:.0%} lie below the dashed line, on which all frequencies are "
+        "worth the same.",
+        "Share of neurons on frequencies that share a factor with p against the share of such frequencies", points,
+    )  # fmt: skip
 
 
-def factors(groups: list[dict]) -> alt.LayerChart:
+def factors(groups: list[dict]) -> Chart:
     """Neurons on the frequencies of each gcd(k, p), over an even share, pooled over p, with 95 % intervals."""
     names = [name for name in PRESETS if name in {row["preset"] for row in groups}]
     columns = ("preset", "gcd", "ratio", "low", "high", "frequencies")
@@ -170,5 +191,10 @@ def factors(groups: list[dict]) -> alt.LayerChart:
                  *(alt.Tooltip(f"{name}:Q", title=name, format=".3f") for name in ("ratio", "low", "high")),
                  alt.Tooltip("frequencies:Q", title="frequencies")],
     )  # fmt: skip
-    even = alt.Chart(table(even=[1.0])).mark_rule(strokeDash=[4, 3], color=COLOURS["others"])
-    return alt.layer(even.encode(y=alt.Y("even:Q", title=title, scale=scale)), bar, dots).properties(height=330)
+    even = alt.Chart(table(even=[1.0])).mark_rule(**DASHED)
+    drawn = alt.layer(even.encode(y=alt.Y("even:Q", title=title, scale=scale)), bar, dots).properties(height=260)
+    return Chart(
+        drawn, "By the factor that is shared",
+        "1: as many neurons as any frequency has. Bars: 95 %. Shown: factors of ten frequencies or more.",
+        "Neurons over an even share by gcd of frequency and modulus", lambda: pa.Table.from_pylist(groups),
+    )  # fmt: skip

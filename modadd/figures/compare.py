@@ -6,10 +6,13 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from .many import HUES, value_axis
-from .style import COLOURS, HEIGHT, Drawing, drawing, named, step_axis, table, tips
+from ..many import seeds
+from . import style
+from .chart import Chart, drawing
+from .many import HUES, axis_of
+from .over_time import named_ends
+from .style import DASHED, HEIGHT, legend, named, step_axis, table, tips
 
-SPECTRUM = 260
 Curves = Sequence[tuple[str, np.ndarray, np.ndarray]]
 
 
@@ -27,41 +30,48 @@ def curves_table(curves: Curves, moment: str = "step") -> pa.Table:
 
 def curves(
     curves: Curves, name: str, colours: Mapping[str, str], at: float | None = None, stage: str | None = None,
-    log_steps: bool = False, ends: tuple[tuple[float, float], ...] | None = None,
-) -> Drawing:  # fmt: skip
+    log_steps: bool = True, ends: tuple[tuple[float, float], ...] | None = None, title: str | None = None,
+) -> Chart:  # fmt: skip
     """One of `seeds.CURVES` of several runs, by step or by percent of the way to the end of `stage`; a rule at the
-    moment in view.  `ends`, of both axes, is for charts that stand side by side, which need no legend."""
+    moment in view.  `ends`, of both axes, is for charts that stand side by side, each of one run, its `title`."""
     last = max((float(curve[1].max()) for curve in curves), default=0.0)
-    tables = {"curves": curves_table(curves), "now": table(step=[] if at is None else [min(float(at), last)])}
-    return drawing(
-        _curves, tables, name=name, colours=tuple(colours.items()), stage=stage, log_steps=log_steps, ends=ends,
+    rows = curves_table(curves)
+    axis = axis_of(name, [value for *_, values in curves for value in values] if ends is None else ends[1])
+    renamed = table(step=rows["step"], curve=np.asarray(rows["run"], str), value=rows["value"])
+    tables = {
+        "curves": rows, "now": table(step=[] if at is None else [min(float(at), last)]),
+        "ends": named_ends(renamed, [curve[0] for curve in curves], axis, HEIGHT),
+    }  # fmt: skip
+    how = {"axis": axis, "colours": tuple(colours.items()), "stage": stage, "log_steps": log_steps}
+    lacking = [label for label in colours if label not in {curve[0] for curve in curves}] if title is None else []
+    return Chart(
+        drawing(_curves, tables, **how, span=ends and ends[0], words=title is None),
+        title or seeds.CURVES[name].capitalize(),
+        (f"Not measured: {'; '.join(lacking)}." if lacking else ""),
+        f"{seeds.CURVES[name]} of {len(curves)} runs" + (f", {title}" if title else ""),
+        rows,
+    )
+
+
+def _curves(axis, colours, stage, log_steps, span, words):
+    x, y = step_axis(log_steps, span, f"step, in % of the {stage}" if stage else "training step"), axis.y()
+    hue = _colour(colours, "stroke", False)
+    lines = alt.Chart(named("curves")).mark_line(strokeWidth=1.8, clip=True)
+    lines = lines.encode(x=x, y=y, color=hue, tooltip=tips(run="run", step="%" if stage else "step", value="value"))
+    now = alt.Chart(named("now")).mark_rule(**DASHED).encode(x=x)
+    if not words:
+        return alt.layer(lines, now, height=HEIGHT)
+    names = [name for name, _ in colours]
+    ends = alt.Chart(named("ends")).mark_text(align="left", dx=6, fontWeight=600, limit=170).encode(
+        x=x, y=axis.y("at"), text=alt.Text("curve:N"), color=style.hues(names, dict(colours)),
     )  # fmt: skip
+    return alt.layer(lines, now, ends, height=HEIGHT).resolve_scale(color="independent")
 
 
-def _curves(name, colours, stage, log_steps, ends):
-    x, y = step_axis(log_steps), value_axis(name)
-    if stage:
-        x = x.title(f"step, in % of the {stage}")
-    if ends:
-        x["scale"]["domain"] = list(ends[0])
-        if not name.endswith("accuracy") and not name.startswith("ipr") and (ends[1][0] > 0 or "loss" not in name):
-            y["scale"]["domain"] = list(ends[1])
-    lines = (
-        alt.Chart(named("curves"))
-        .mark_line(strokeWidth=1.8, clip=True)
-        .encode(
-            x=x, y=y, color=_colour(colours, "stroke", not ends),
-            tooltip=tips(run="run", step="%" if stage else "step", value="value"),
-        )
-    )  # fmt: skip
-    now = alt.Chart(named("now")).mark_rule(strokeDash=[4, 3], color=COLOURS["others"]).encode(x=x)
-    return alt.layer(lines, now, height=HEIGHT)
-
-
-def _colour(colours, symbol: str, legend: bool = True) -> alt.Color:
+def _colour(colours, symbol: str, shown: bool = True) -> alt.Color:
     names, range_ = zip(*colours, strict=True)
-    shown = alt.Legend(title=None, orient="top", symbolType=symbol, columns=2, labelLimit=190) if legend else None
-    return alt.Color("run:N", scale=alt.Scale(domain=list(names), range=list(range_)), sort=list(names), legend=shown)
+    key = legend(symbol, columns=2, labelLimit=190) if shown else None
+    return alt.Color("run:N", scale=alt.Scale(domain=list(names), range=list(range_)), sort=list(names), legend=key)
 
 
 def spectra_table(spectra: Mapping[str, np.ndarray]) -> pa.Table:
@@ -74,11 +84,21 @@ def spectra_table(spectra: Mapping[str, np.ndarray]) -> pa.Table:
     )  # fmt: skip
 
 
-def spectra(spectra: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> Drawing:
-    """The share of each frequency in the squared weights of a layer, a colour a run; over k, or over k / K where the
-    runs have different numbers of frequencies."""
-    alike = len({len(share_K) for share_K in spectra.values()}) == 1
-    return drawing(_spectra, {"shares": spectra_table(spectra)}, colours=tuple(colours.items()), alike=alike)
+def spectra(found: Mapping[str, tuple], colours: Mapping[str, str], layer: str) -> Chart | str:
+    """The share of each frequency in the squared weights of a layer, a colour a run, of (shares, step) or None by run;
+    over k, or over k / K where the runs have different numbers of frequencies.  A sentence where no run has any."""
+    shares = {label: one[0] for label, one in found.items() if one}
+    lacking = [label for label, one in found.items() if not one]
+    if not shares:
+        return f"None of these records holds the {layer} layer."
+    alike = len({len(share_K) for share_K in shares.values()}) == 1
+    steps = "; ".join(f"{label}: step {one[1]:,}" for label, one in found.items() if one)
+    rows = spectra_table(shares)
+    return Chart(
+        drawing(_spectra, {"shares": rows}, colours=tuple(colours.items()), alike=alike), f"{layer.capitalize()} layer",
+        f"{steps}." + (f" Not held: {'; '.join(lacking)}." if lacking else ""),
+        f"Share of each frequency in the {layer} layer of {len(shares)} runs", rows,
+    )  # fmt: skip
 
 
 def _spectra(colours, alike):
@@ -86,15 +106,14 @@ def _spectra(colours, alike):
         "part:Q", title="frequency k, in parts of (p − 1) / 2", axis=alt.Axis(format=".1f"))  # fmt: skip
     x = x.scale(alt.Scale(nice=False, zero=False, padding=8))
     tip = [alt.Tooltip("run:N"), alt.Tooltip("k:Q", title="frequency k"), alt.Tooltip("share:Q", format=".2%")]
-    lines = (
-        alt.Chart(named("shares"))
-        .mark_line(point=alt.OverlayMarkDef(size=28, filled=True), strokeWidth=1.2, opacity=0.85)
-        .encode(
-            x=x, y=alt.Y("share:Q", title="share of squared weights", axis=alt.Axis(format="%")),
-            color=_colour(colours, "circle"), tooltip=tip,
-        )
+    lines = alt.Chart(named("shares")).mark_line(
+        point=alt.OverlayMarkDef(size=28, filled=True), strokeWidth=1.2, opacity=0.85
     )  # fmt: skip
-    return alt.layer(lines, height=SPECTRUM)
+    lines = lines.encode(
+        x=x, y=alt.Y("share:Q", title="share of squared weights", axis=alt.Axis(format="%")),
+        color=_colour(colours, "circle"), tooltip=tip,
+    )  # fmt: skip
+    return alt.layer(lines, height=HEIGHT)
 
 
 def ends_of(curves: Curves) -> tuple[tuple[float, float], ...] | None:

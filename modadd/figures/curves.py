@@ -1,70 +1,117 @@
 """Loss, accuracy, sparsity and alignment over training."""
 
-import altair as alt
 import numpy as np
+import pyarrow as pa
 
+from ..maths import measures
 from ..records.record import Record, thin_rows
-from .style import HUE, colour, long, step_axis, tips, with_step
+from . import style
+from .chart import Chart
+from .over_time import POINTS, Axis, over_time
+from .style import COLOURS, HEIGHT, HUE, LAYERS, long
 
-POINTS = 300
-
-
-def _alone(rows) -> bool:
-    """Is there one moment only, of which a line would show nothing?"""
-    return len(rows) > 0 and rows["step"][0] == rows["step"][-1]
-
-
-def _lines(rows, names, y: alt.Y, step, log_steps) -> alt.LayerChart:
-    lines = (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=1.8, clip=True, point=_alone(rows))
-        .encode(
-            x=step_axis(log_steps), y=y, color=colour(names), tooltip=tips(curve="curve", step="step", value="value")
-        )
-    )
-    return with_step(lines, step, rows)
+GROUPS = {"train": "train", "test": "test", "mirrored": "rare", "held out": "held_out"}
+KINDS = {"common": "common", "rare": "rare", "held out": "held_out"}
+LOSS = Axis("loss (nats)", "log")
 
 
-def _history(record: Record, what: str, curves: dict[str, str]):
-    columns = {name: record.history[f"{group}_{what}"] for name, group in curves.items()}
-    columns = {name: column for name, column in columns.items() if np.isfinite(column).any()}
-    rows = thin_rows(list(columns.values()), POINTS)
-    return long("step", record.steps[rows], {name: column[rows] for name, column in columns.items()}), list(columns)
+def history_table(record: Record) -> pa.Table:
+    """Every kept row of the history."""
+    return pa.table({"step": record.steps, **record.history})
 
 
-def losses(record: Record, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
+def frame_table(record: Record) -> pa.Table:
+    """The means over neurons of every frame."""
+    names = ("ipr_in", "ipr_out", "mean_abs_sin_D", "mean_cos_D")
+    return pa.table({"step": record.series(names[0])[0], **{name: record.series(name)[1] for name in names}})
+
+
+def kept(record: Record, what: str, groups: dict[str, str]) -> pa.Table:
+    """Loss or accuracy of these groups by step, thinned to what a chart can draw, each where it was measured."""
+    parts = []
+    for name, group in groups.items():
+        column = record.history[f"{group}_{what}"]
+        seen = np.flatnonzero(np.isfinite(column))
+        rows = seen[thin_rows([column[seen]], POINTS)]
+        parts.append(long("step", record.steps[rows].astype(int), {name: column[rows]}))
+    return pa.concat_tables(parts)
+
+
+def stages(record: Record, ends=None) -> dict:
+    """The ground of a curve of this record: its stages, given the ends of the first two; none where no pair is held
+    out."""
+    if record.run.frac_train == 1 or not len(record.steps):
+        return {}
+    ends = measures.stages(record) if ends is None else ends
+    return {"stages": measures.spans(measures.STAGES, (*ends, None), int(record.steps[-1])), "names": measures.STAGES}
+
+
+def losses(record: Record, step: int | None = None, log_steps: bool = True, ends=None, height: int = HEIGHT) -> Chart:
     """Mean cross-entropy in nats on the training, test and held-out pairs, on a log axis."""
-    rows, names = _history(record, "loss", {"train": "train", "test": "test", "held out": "held_out"})
-    y = alt.Y("value:Q", title="loss (nats)", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=5))
-    return _lines(rows, names, y, step, log_steps)
+    rows = kept(record, "loss", {name: GROUPS[name] for name in ("train", "test", "held out")})
+    return Chart(
+        over_time(rows, COLOURS, LOSS, step, log_steps, height=height, **stages(record, ends)), "Loss",
+        "Mean cross-entropy in nats: guessing costs ln p."
+        + (" Held-out pairs grow more surprising while the others are memorised." if "stages" in stages(record) else "")
+        + style.at_the_edge(rows["value"]),
+        "Loss of the training, test and held-out pairs by training step", lambda: history_table(record),
+    )  # fmt: skip
 
 
-def accuracies(record: Record, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
+def accuracies(
+    record: Record, step: int | None = None, log_steps: bool = True, ends=None, height: int = HEIGHT
+) -> Chart:
     """Share of right answers on the training, test, mirrored and held-out pairs."""
-    curves = {"train": "train", "test": "test", "held out": "held_out"}
-    rows, names = _history(record, "accuracy", curves)
-    y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    return _lines(rows, names, y, step, log_steps)
+    groups = {name: group for name, group in GROUPS.items() if name != "mirrored" or record.run.model == "mlp"}
+    rows = kept(record, "accuracy", groups)
+    held_back = record.run.frac_train < 1
+    return Chart(
+        over_time(rows, COLOURS, Axis("accuracy", "share"), step, log_steps, height=height, **stages(record, ends)),
+        "Accuracy",
+        "Mirrored: test pairs whose mirror (y, x) is trained. Held out: neither order is." if held_back
+        else f"Share of right answers; guessing gets {1 / record.run.p:.1%}.",
+        "Accuracy of each group of pairs by training step", lambda: history_table(record),
+    )  # fmt: skip
 
 
-def iprs(record: Record, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
-    """Mean inverse participation ratio of both layers: 1 means one frequency a neuron."""
-    names = ["input layer", "output layer"]
+def order(record: Record, step: int | None = None, log_steps: bool = True, ends=None, height: int = HEIGHT) -> Chart:
+    """Accuracy of common, rare and held-out pairs: the order in which they are learned."""
+    rows, axis = kept(record, "accuracy", KINDS), Axis("accuracy", "share")
+    reached = {name: measures.first_at_least(record.steps, record.history[f"{group}_accuracy"], measures.STAGE_ACCURACY)
+               for name, group in KINDS.items()}  # fmt: skip
+    told = ", ".join(f"{name} {'never' if at is None else f'at step {at:,}'}" for name, at in reached.items())
+    return Chart(
+        over_time(rows, COLOURS, axis, step, log_steps, height=height, **stages(record, ends)),
+        "Accuracy by kind of pair", f"{measures.STAGE_ACCURACY:.0%} are right: {told}.",
+        "Accuracy of common, rare and held-out pairs by training step", lambda: history_table(record),
+    )  # fmt: skip
+
+
+def iprs(record: Record, step: int | None = None, log_steps: bool = True, ends=None, height: int = HEIGHT) -> Chart:
+    """Mean inverse participation ratio of both layers: 1 means one frequency per neuron."""
     at, ipr_in = record.series("ipr_in")
-    rows = long("step", at, {names[0]: ipr_in, names[1]: record.series("ipr_out")[1]})
-    y = alt.Y("value:Q", title="IPR", scale=alt.Scale(domain=[0, 1]))
-    return _lines(rows, names, y, step, log_steps)
+    rows = long("step", at, dict(zip(LAYERS, (ipr_in, record.series("ipr_out")[1]), strict=True)))
+    return Chart(
+        over_time(rows, LAYERS, Axis("IPR", "unit"), step, log_steps, height=height, **stages(record, ends)),
+        "Sparsity",
+        f"IPR, the mean over neurons: 1 is one frequency per neuron, {2 / (record.run.K + 1):.2f} is random.",
+        "Inverse participation ratio of both layers by training step",
+        lambda: frame_table(record),
+    )
 
 
-def misalignment(record: Record, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
+def misalignment(
+    record: Record, step: int | None = None, log_steps: bool = True, ends=None, height: int = HEIGHT
+) -> Chart:
     """Mean |sin D| over all neurons: 0 means psi = 2 phi (or its opposite) everywhere."""
     at, values = record.series("mean_abs_sin_D")
-    rows = long("step", at, {"all neurons": values})
-    y = alt.Y("value:Q", title="mean |sin D|", scale=alt.Scale(domain=[0, 0.7]))
-    hue = HUE["indigo"]
-    line = (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=1.8, color=hue, clip=True, point={"color": hue} if _alone(rows) else False)
-        .encode(x=step_axis(log_steps), y=y, tooltip=tips(step="step", value="value"))
-    )
-    return with_step(line, step, rows)
+    axis = Axis("mean |sin D|", ends=(0.0, 0.7))
+    hue = {"all neurons": HUE["indigo"]}
+    drawn = over_time(
+        long("step", at, {"all neurons": values}), hue, axis, step, log_steps, levels=(2 / np.pi,), height=height,
+        **stages(record, ends),
+    )  # fmt: skip
+    return Chart(
+        drawn, "Misalignment", "0 where ψ = 2φ in every neuron; dashed: 2/π, random phases.",
+        "Mean absolute sine of D by training step", lambda: frame_table(record),
+    )  # fmt: skip

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import altair as alt
 
-from .style import Drawing
+from .chart import WIDTH, Chart, Drawing, complete
 
-WIDTH = 640  # pixels, where a chart is as wide as its column
 PNG_SCALE = 2
 INKS = {"light": ("#ffffff", "#1d2530", "#e3e6ea"), "dark": ("#12161c", "#e6e9ee", "#2c333d")}  # ground, ink, grid
 
 
 def _config(theme: str) -> dict:
     ground, ink, grid = INKS[theme]
-    words = {"labelColor": ink, "titleColor": ink, "titleFontWeight": 400, "labelFontSize": 12, "titleFontSize": 13}
+    words = {"labelColor": ink, "titleColor": ink}
     return {
         "font": "'Source Sans 3', 'Source Sans Pro', 'DejaVu Sans', sans-serif",  # unquoted, the 3 costs all text
         "background": ground,
@@ -34,13 +33,9 @@ def _config(theme: str) -> dict:
 
 def _complete(spec: Mapping, theme: str) -> dict:
     """The specification with its data as rows, its width, and the theme under its own settings."""
-    config = _config(theme)
-    for part, own in spec.get("config", {}).items():
-        config[part] = config.get(part, {}) | own if isinstance(own, dict) else own
+    spec = complete(dict(spec), _config(theme))
     rows = {name: data.to_pylist() if hasattr(data, "to_pylist") else data for name, data in spec["datasets"].items()}
-    return {"width": WIDTH, "autosize": {"type": "fit", "contains": "padding"}} | dict(spec) | {
-        "datasets": rows, "config": config,
-    }  # fmt: skip
+    return ({} if {"hconcat", "vconcat"} & spec.keys() else {"width": WIDTH}) | spec | {"datasets": rows}
 
 
 def svg(spec: Mapping, theme: str = "light") -> bytes:
@@ -67,12 +62,11 @@ def pdf(spec: Mapping, theme: str = "light") -> bytes:
 FORMS = {".svg": svg, ".png": png, ".pdf": pdf}
 
 
-def save(chart: alt.TopLevelMixin | Drawing, file: Path | str, theme: str = "light") -> Path:
+def save(chart: alt.TopLevelMixin | Drawing | Chart, file: Path | str, theme: str = "light") -> Path:
     """Write a chart as the file's suffix says: .svg, .png or .pdf.  Raises ValueError for another."""
     file = Path(file)
     if file.suffix.lower() not in FORMS:
         raise ValueError(f"a chart is saved as {', '.join(FORMS)}, got {file.name!r}")
-    with alt.data_transformers.enable("default", max_rows=None):
-        spec = chart.to_dict(validate=False)
+    spec = Drawing.of(chart.drawing if isinstance(chart, Chart) else chart).to_dict()
     file.write_bytes(FORMS[file.suffix.lower()](spec, theme))
     return file

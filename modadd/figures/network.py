@@ -11,8 +11,9 @@ import numpy as np
 from ..analysis import lesson
 from ..maths import fourier
 from ..records.record import Record
+from .chart import Drawing
 from .export import INKS
-from .style import COLOURS, Drawing
+from .style import COLOURS
 
 NEURONS = 6
 WIDTH, HEIGHT = 440, 420

@@ -9,14 +9,16 @@ import pyarrow as pa
 
 from ..maths import harmonics
 from ..runs import P_MAX, P_MIN, PRESETS
-from .style import COLOURS, HUE, table
+from . import style
+from .chart import Chart, Drawing
+from .style import COLOURS, DASHED, HUE, table
 
 HUES = {
     "standard": "#3f8fd2", "grokking": "#d55e00", "quad_random": "#009e73",
     "quad_single_freq": "#c565a0", "relu_single_freq": HUE["ochre"],
 }  # fmt: skip
 X2 = tuple(name for name, settings in PRESETS.items() if settings["activation"] == "quad")
-SMALL, TALL = 215, 460
+SMALL, TALL = 220, 360
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ PLOTS: dict[str, tuple[Plot, ...]] = {
         Plot("param_norm", "Norm of the weights", "norm", "Of all weights, at the last step; wider networks at larger "
              "p have more of them.", True),
     ),
-    "One frequency a neuron": (
+    "One frequency per neuron": (
         Plot("ipr", "IPR, both layers", "IPR", "1: one frequency. Dashed: random weights, 2/(K + 1).",
              False, lambda p: 4 / (p + 1)),
         Plot("ipr_in", "IPR, input layer", "IPR", "The scale of both layers together.", False, lambda p: 4 / (p + 1)),
@@ -135,18 +137,18 @@ def p_axis(column: str = "p") -> alt.X:
 def hue(names: list[str], legend: bool = True) -> alt.Color:
     """The fixed colours of these presets, with their legend on top if wanted and if there are several."""
     shown = alt.Legend(
-        orient="top", title=None, symbolType="circle", symbolOpacity=1, columns=3, labelFontSize=11, symbolSize=60,
+        orient="top", title=None, symbolType="circle", symbolOpacity=1, columns=3, symbolSize=60,
         columnPadding=8,
     )  # fmt: skip
     scale = alt.Scale(domain=names, range=[HUES[name] for name in names])
     return alt.Color("preset:N", scale=scale, legend=shown if legend and len(names) > 1 else None)
 
 
-def key(presets: list[str]) -> alt.Chart:
+def key(presets: list[str]) -> Drawing:
     """The colours of the small multiples, once for all of them: a chart that is all legend."""
     names = [name for name in HUES if name in presets]
     nothing = alt.Chart(table(preset=np.array(names))).mark_circle(opacity=0).encode(color=hue(names))
-    return nothing.properties(height=64).configure_view(stroke=None)
+    return Drawing.of(nothing.properties(height=1).configure_view(stroke=None))
 
 
 def _domain(plot: Plot, value: np.ndarray, level: np.ndarray) -> list[float]:
@@ -161,7 +163,7 @@ def _domain(plot: Plot, value: np.ndarray, level: np.ndarray) -> list[float]:
     return [low - room, high + room]
 
 
-def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = False) -> alt.LayerChart:
+def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = False) -> Chart:
     """A measure against p, a colour a preset; dots and line: primes, open squares: composites, a triangle at
     the top: not reached.  `seam` is where the precision changes.  A click selects a run, under the name `run`."""
     points = data(rows, plot)
@@ -172,7 +174,10 @@ def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = 
     real = np.isfinite(value) & ((value > 0) | (not plot.log))
     prime = np.array(points["modulus"].to_pylist()) == "prime"
     scale = alt.Scale(type="log" if plot.log else "linear", domain=_domain(plot, value, level), nice=False)
-    axis = alt.Axis(format=plot.form, tickCount=5 if big else 4, labelOverlap=True, grid=not plot.log)
+    count = 5 if big else 4
+    axis = alt.Axis(format=plot.form, tickCount=count, labelOverlap=True)
+    if plot.log and scale["domain"][1] > 30 * scale["domain"][0]:
+        axis = style.powers(count)
     x, y, colour = p_axis(), alt.Y("value:Q", title=plot.axis, scale=scale, axis=axis), hue(names, legend=big)
     tips = [alt.Tooltip("value:Q", title=plot.title, format=".4~g")] + [
         alt.Tooltip(f"{name}:N", title=title)
@@ -181,7 +186,7 @@ def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = 
     layers = []
     if len(level):
         curves = table(p=np.tile(grid, len(level)), value=level.ravel(), of=np.repeat(range(len(level)), len(grid)))
-        dashes = alt.Chart(curves).mark_line(strokeDash=[4, 3], color=COLOURS["others"], clip=True)
+        dashes = alt.Chart(curves).mark_line(**DASHED, clip=True)
         layers.append(dashes.encode(x=x, y=y, detail=alt.Detail("of:N")))
     if seam is not None:
         rule = alt.Chart(table(p=[seam])).mark_rule(color=COLOURS["others"], opacity=0.5)
@@ -202,4 +207,9 @@ def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = 
     if plot.awaited and not real.all():
         late = alt.Chart(points.filter(pa.array(~real))).encode(x=x, y=alt.value(5), color=colour, tooltip=tips[1:])
         layers.append(late.mark_point(shape="triangle-up", filled=True, size=60 if big else 36, opacity=1))
-    return alt.layer(*layers, height=TALL if big else SMALL)
+    told = f" Of {int(real.sum())} runs: {value[real].min():.3g} to {value[real].max():.3g}." if real.any() else ""
+    only = f" ({plot.presets[0]})" * (len(plot.presets) == 1)
+    return Chart(
+        alt.layer(*layers, height=TALL if big else SMALL), plot.title, plot.says + only + told,
+        f"{plot.title} against p, by preset", points,
+    )  # fmt: skip

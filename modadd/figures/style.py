@@ -1,15 +1,8 @@
-"""One meaning a colour, on every page; and the few pieces every chart is made of.
+"""One meaning a colour, on every page; axes, legends and tables that every chart is made of.
 
 Those that are drawn together are apart for the common kinds of colour blindness and hold against a white and a
 dark ground alike; tests/test_colours.py measures both.
 """
-
-import base64
-import io
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 
 import altair as alt
 import numpy as np
@@ -27,57 +20,30 @@ COLOURS = {
     "common": HUE["blue"], "rare": HUE["pale"],
     "input": HUE["violet"], "output": HUE["rose"], "winner": HUE["red"], "others": HUE["grey"],
 }  # fmt: skip
-DIVERGING = ("#2166ac", "#8fb8d8", "#f2f2f2", "#e8a187", "#b2182b")
+LAYERS = {"input layer": COLOURS["input"], "output layer": COLOURS["output"]}
+# From the ground outwards: pale in the middle on white, dark on a dark ground, where bright is high.
+DIVERGING = {"light": ("#2166ac", "#8fb8d8", "#f2f2f2", "#e8a187", "#b2182b"),
+             "dark": ("#8cc4f5", "#3f78b5", "#1c2430", "#b0524a", "#ffab94")}  # fmt: skip
+SEQUENTIAL = {"light": ("#f4f1ea", "#f0c27a", "#e0803a", "#a83a4e", "#3d1d5c"),
+              "dark": ("#171d26", "#4d2a66", "#a83a5e", "#e8863a", "#fbe9a6")}  # fmt: skip
+QUIET = {"light": "#e9ecf0", "dark": "#262e3a"}
+"""The ground of a cell that has nothing to say."""
 # Once around: hue as in OKLab, and lighter from red to green, so that who cannot tell these sees light and dark;
 # equal steps look equal to all cones and to those who lack one.
 RING = (
     "#743356", "#7e383a", "#894923", "#956b13", "#929b4a", "#80b77e",
     "#63c5ae", "#47c3d3", "#3db1e8", "#528ae3", "#6653b0", "#6d397c",
 )  # fmt: skip
-SEQUENTIAL = ("#f4f1ea", "#f0c27a", "#e0803a", "#a83a4e", "#3d1d5c")
-HEIGHT = 230
-RECTANGLES = 2000  # above this many cells a heatmap is drawn as one image
-
+HEIGHT = 220  # pixels of a plot, without its axes
+LEAST = 1e-12  # a loss below this, exact zeros among them, is drawn at the edge of a log axis
+DASHED = {"strokeDash": [4, 3], "color": COLOURS["others"]}
 
 named = alt.NamedData
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A chart whose specification was made before, and the data of the moment by name."""
-
-    spec: dict
-    tables: dict[str, pa.Table]
-
-    def to_dict(self, **_) -> dict:
-        """What Altair's charts have under this name."""
-        return self.spec | {"datasets": self.tables}
-
-    def at(self, step: int) -> "Drawing":
-        """The same at another step, or at the one it was made for if that comes before; or as it is without any."""
-        if "now" not in self.tables:
-            return self
-        last = self.tables["now"]["step"][0].as_py()
-        return Drawing(self.spec, self.tables | {"now": table(step=[min(step, last)])})
-
-    def _repr_mimebundle_(self, *_, **__):
-        """The chart in a notebook."""
-        rows = {name: table.to_pylist() for name, table in self.tables.items()}
-        return alt.renderers.get()(self.spec | {"datasets": rows})
-
-
-def drawing(build: Callable[..., alt.TopLevelMixin], tables: dict[str, pa.Table], **options) -> Drawing:
-    """The chart that `build(**options)` makes over the `named` tables.
-
-    It is made once for each set of options: making it takes longer than all else that the server does for a
-    chart, and a chart whose specification stays takes new data without being built again in the browser.
-    """
-    return Drawing(_specification(build, tuple(options.items())), tables)
-
-
-@lru_cache(maxsize=512)
-def _specification(build, options) -> dict:
-    return build(**dict(options)).to_dict(validate=False)
+def theme() -> str:
+    """The theme of the moment, `light` or `dark`; the pages put theirs in this place."""
+    return "light"
 
 
 def table(**columns) -> pa.Table:
@@ -99,27 +65,25 @@ def in_time(rows: pa.Table) -> pa.Table:
     return rows.take(np.argsort(rows["step"].to_numpy(), kind="stable"))
 
 
-def colour(names: list[str], title: str | None = None) -> alt.Color:
+def hues(names, colours: dict[str, str], field: str = "curve", legend: alt.Legend | None = None, **more) -> alt.Color:
+    """A fixed colour for each of these names, with a legend only where one is given."""
+    scale = alt.Scale(domain=list(names), range=[colours[name] for name in names])
+    return alt.Color(f"{field}:N", scale=scale, legend=legend, sort=list(names), **more)
+
+
+def legend(symbol: str = "stroke", **how) -> alt.Legend:
+    """A legend on top of the plot."""
+    return alt.Legend(**({"orient": "top", "title": None, "symbolType": symbol, "symbolOpacity": 1} | how))
+
+
+def colour(names, title: str | None = None) -> alt.Color:
     """The fixed colours of these curves, with their legend on top."""
-    return alt.Color(
-        "curve:N",
-        scale=alt.Scale(domain=names, range=[COLOURS[name.removesuffix(" layer")] for name in names]),
-        legend=alt.Legend(title=title, orient="top", symbolType="stroke"),
-    )
+    return hues(names, {name: COLOURS[name] for name in names}, legend=legend(title=title))
 
 
-def few(count: int, most: int = 24) -> alt.Axis:
-    """The axis of the whole numbers 1 .. count, with so many of them named that they do not touch."""
-    return alt.Axis(labelAngle=0, values=list(range(1, count + 1, -(-count // most))))
-
-
-def with_step(curves: alt.Chart, step: int | None, rows: pa.Table, height: int = HEIGHT) -> alt.Chart | alt.LayerChart:
-    """The curves and a thin rule at the step in view, or at their end if they end before it."""
-    if step is None or not len(rows):
-        return curves.properties(height=height)
-    at = table(step=np.array([min(step, int(np.max(rows["step"])))]))
-    rule = alt.Chart(at).mark_rule(strokeDash=[4, 3], color=COLOURS["others"]).encode(x=alt.X("step:Q"))
-    return alt.layer(curves, rule).properties(height=height)
+def few(count: int, most: int = 16, first: int = 1) -> alt.Axis:
+    """The axis of `count` whole numbers from `first` on, with so many of them named that they do not touch."""
+    return alt.Axis(labelAngle=0, values=list(range(first, count + first, -(-count // most))))
 
 
 def tips(**titles: str) -> list[alt.Tooltip]:
@@ -132,15 +96,76 @@ def tips(**titles: str) -> list[alt.Tooltip]:
     ]
 
 
-def step_axis(log: bool) -> alt.X:
-    scale = alt.Scale(type="symlog", constant=10) if log else alt.Scale(nice=False)
+def step_axis(log: bool, ends: tuple[int, int] | None = None, title: str = "training step") -> alt.X:
+    """Training steps, logarithmic from step 1 on with 0 beside it, or linear."""
+    scale = alt.Scale(type="symlog", constant=1, nice=False) if log else alt.Scale(nice=False)
+    if ends:
+        scale["domain"] = list(ends)
+    how = {"values": [0, *(10**n for n in range(8))]} if log else {"tickCount": 6}
     return alt.X(
-        "step:Q", title="training step", scale=scale,
+        "step:Q", title=title, scale=scale,
         axis=alt.Axis(
-            tickCount=6, format="~s", labelExpr="datum.value ? datum.label : '0'", labelFlush=True,
-            labelFlushOffset=-4,  # the page's font is wider than the one that the chart was laid out for
+            format="~s", labelExpr="datum.value ? datum.label : '0'", labelFlush=True, labelOverlap="greedy",
+            grid=False, labelFlushOffset=-4, **how,  # the page's font is wider than the one that it was laid out for
         ),
     )  # fmt: skip
+
+
+DECADES = range(-20, 13)
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_POWERS = [f"10{str(n).translate(_RAISED)}" for n in DECADES]
+
+
+def powers(count: int = 5, **how) -> alt.Axis:
+    """The axis of a log scale: whole powers of ten, as 10⁰, and no grid between them."""
+    label = f"{_POWERS}[round(log(datum.value) / LN10) + {-DECADES[0]}]"
+    return alt.Axis(values=[10.0**n for n in DECADES], labelExpr=label, tickCount=count, **how)
+
+
+def share_axis(title: str, field: str = "value", percent: bool = True) -> alt.Y:
+    """From 0 to 1, as a percentage, with room so that 100 % is not the frame."""
+    axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".0%" if percent else "~g")
+    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1.04], nice=False), axis=axis)
+
+
+def log_axis(title: str, values=(), field: str = "value") -> alt.Y:
+    """Powers of ten around these values; those below LEAST lie at the edge."""
+    domain = decades(values)
+    return alt.Y(
+        f"{field}:Q", title=title, axis=powers(),
+        scale=alt.Scale(type="log", nice=False, **({"domain": list(domain)} if domain else {})),
+    )  # fmt: skip
+
+
+def decades(values) -> tuple[float, float] | None:
+    """The whole powers of ten around the positive ones of these values; None where there are none."""
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)].clip(LEAST)
+    if not len(values):
+        return None
+    low, high = np.floor(np.log10(values.min()) + 1e-9), np.ceil(np.log10(values.max()) - 1e-9)
+    return float(10**low), float(10 ** max(high, low + 1))
+
+
+def at_the_edge(values) -> str:
+    """A sentence where some of these losses lie below what a log axis shows, else nothing."""
+    values = np.asarray(values, float)
+    return f" Losses below {LEAST:.0e}, exact zeros among them, are drawn at the lower edge." if np.any(
+        values[np.isfinite(values)] < LEAST) else ""  # fmt: skip
+
+
+def square_axes(x_title: str, y_title: str, side: float) -> dict:
+    """Axes of a round chart, bare but for their titles, as keywords for `encode`; its width must be its height."""
+    how = {"scale": alt.Scale(domain=[-side, side], nice=False), "axis": None}
+    named_ = {"axis": alt.Axis(labels=False, ticks=False, grid=False, domain=False)}
+    return {"x": alt.X("x:Q", title=x_title, **(how | (named_ if x_title else {}))),
+            "y": alt.Y("y:Q", title=y_title, **(how | (named_ if y_title else {})))}  # fmt: skip
+
+
+def unit_circle() -> pa.Table:
+    """Points of the unit circle in order."""
+    around = np.linspace(0, 2 * np.pi, 91)
+    return table(x=np.cos(around), y=np.sin(around), at=around)
 
 
 def ramp(values: np.ndarray, colours: tuple[str, ...]) -> np.ndarray:
@@ -161,142 +186,3 @@ def ring_scale(first: int, count: int) -> alt.Scale:
     turns = ring(np.linspace(0, 1 - 1 / count, 4 * len(RING)))
     range_ = ["#" + bytes(rgb.tolist()).hex() for rgb in turns]
     return alt.Scale(domain=[first, first + max(count - 1, 1)], range=range_, interpolate="rgb")
-
-
-def png_uri(rgb: np.ndarray) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def image(rgb: np.ndarray, x_title: str, y_title: str, height: int) -> Drawing:
-    """A picture [rows, columns, 3] on axes that count its cells from 0, first row on top."""
-    rows, columns = rgb.shape[:2]
-    shown = table(uri=np.array([png_uri(rgb)]), x=[0], x2=[columns], y=[0], y2=[rows])
-    names = {"x_title": x_title, "y_title": y_title, "height": height}
-    return drawing(_image, {"picture": shown}, rows=rows, columns=columns, **names)
-
-
-def _image(rows, columns, x_title, y_title, height):
-    axis = {"axis": alt.Axis(grid=False, tickCount=6)}
-    return (
-        alt.Chart(named("picture"), height=height)
-        .mark_image(smooth=False, aspect=False)
-        .encode(
-            url=alt.Url("uri:N"),
-            x=alt.X("x:Q", title=x_title, scale=alt.Scale(domain=[0, columns], nice=False), **axis),
-            x2=alt.X2("x2"),
-            y=alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[rows, 0], nice=False), **axis),
-            y2=alt.Y2("y2"),
-        )
-    )
-
-
-def heatmap(
-    matrix: np.ndarray, x_title: str, y_title: str, value: str, *, x_names=None, y_names=None, diverging: bool = True,
-    height: int = 330, cells: int = RECTANGLES, top: float | None = None,
-) -> Drawing:  # fmt: skip
-    """A table as colours, first row on top; blue below zero, red above, or dark for large.  The last colour is of
-    `top`, by default of the largest there is.
-
-    Up to `cells` cells are rectangles, each with its value under the mouse; more are one image, which tells the
-    largest cell of a row.  A click on a row selects its name `y`, under the name `row`.
-    """
-    rows, columns = matrix.shape
-    x_names, y_names = (list(range(n)) if names is None else list(names)
-                        for n, names in ((columns, x_names), (rows, y_names)))  # fmt: skip
-    size = np.abs(np.nan_to_num(matrix))
-    top = top or float(size.max(initial=0.0)) or 1.0
-    low, colours = (-top, DIVERGING) if diverging else (0.0, SEQUENTIAL)
-    ends = table(value=[low, top])
-    names = {"x_title": x_title, "y_title": y_title, "value": value, "colours": colours, "height": height}
-    if matrix.size <= cells:
-        r, c = np.divmod(np.arange(matrix.size), columns)
-        x, y = (np.array(these)[at] for these, at in ((x_names, c), (y_names, r)))
-        shown = table(x=x, y=y, value=np.asarray(matrix, np.float64).ravel())
-        return drawing(_cells, {"cells": shown, "ends": ends}, x=tuple(x_names), y=tuple(y_names), **names)
-    uri = png_uri(ramp(np.nan_to_num((matrix - low) / (top - low)), colours))
-    shown = table(uri=np.array([uri]), x=[0], x2=[columns], y=[0], y2=[rows])
-    at, best = np.arange(rows), size.argmax(1)
-    bands = table(y=y_names, top=at, bottom=at + 1, best=np.array(x_names)[best], value=matrix[at, best].astype(float))
-    return drawing(
-        _picture, {"picture": shown, "bands": bands, "ends": ends}, x=tuple(x_names), y=tuple(y_names), **names
-    )
-
-
-def scale_of(title: str, colours: tuple[str, ...], kind: str = "linear", form: str = ".2~g") -> alt.Color:
-    """Colours over the column `value`, from the least to the largest there is, with their legend on top."""
-    legend = alt.Legend(type="gradient", orient="top", gradientLength=160, format=form, tickCount=3)
-    scale = alt.Scale(type=kind, range=list(colours), interpolate="rgb", nice=False, zero=False)
-    return alt.Color("value:Q", title=title, scale=scale, legend=legend)
-
-
-def ground(values: np.ndarray, x: tuple[float, float], y: tuple[float, float], log: bool = False) -> dict:
-    """The tables `picture` and `ends` of a field drawn as one image over these ranges, values [rows upwards, columns],
-    for `on_ground`; dark is large."""
-    ends = [float(end) for end in (values[np.isfinite(values)].min(), values[np.isfinite(values)].max())]
-    level, (low, high) = (np.log(values), np.log(ends)) if log else (values, ends)
-    uri = png_uri(ramp(((level[::-1] - low) / ((high - low) or 1.0)).clip(0, 1), SEQUENTIAL))
-    picture = table(uri=np.array([uri]), x=[x[0]], x2=[x[1]], y=[y[1]], y2=[y[0]])
-    return {"picture": picture, "ends": table(value=ends)}
-
-
-def on_ground(axes: dict, colour: alt.Color) -> list[alt.Chart]:
-    """The layers of such a field: the image, and what its legend is made from."""
-    picture = alt.Chart(named("picture")).mark_image(smooth=True, aspect=False, clip=True)
-    return [_ends(colour), picture.encode(url=alt.Url("uri:N"), **axes, x2=alt.X2("x2"), y2=alt.Y2("y2"))]
-
-
-def _cells(x, y, x_title, y_title, value, colours, height):
-    few = lambda names: alt.Axis(  # noqa: E731
-        values=list(names[:: max(1, len(names) // 24)]), labelOverlap=True, labelAngle=_angle(names), labelFontSize=10
-    )
-    colour = scale_of(value, colours)
-    squares = (
-        alt.Chart(named("cells"), name="cells")
-        .mark_rect()
-        .encode(
-            x=alt.X("x:O", title=x_title, sort=list(x), axis=few(x)),
-            y=alt.Y("y:O", title=y_title, sort=list(y), axis=few(y)),
-            color=colour,
-            tooltip=tips(x=x_title, y=y_title, value=value),
-        )
-        .add_params(alt.selection_point(name="row", fields=["y"], toggle=False))
-    )
-    return alt.layer(_ends(colour), squares, height=height)
-
-
-def _ends(colour: alt.Color) -> alt.Chart:
-    # Two values that nobody sees stretch the colours evenly to both sides, whatever the data of the moment.
-    return alt.Chart(named("ends")).mark_rect(opacity=0).encode(color=colour)
-
-
-def _picture(x, y, x_title, y_title, value, colours, height):
-    axes = {
-        "x": alt.X("x:Q", scale=alt.Scale(domain=[0, len(x)], nice=False), axis=_counted(x_title, x)),
-        "y": alt.Y("y:Q", scale=alt.Scale(domain=[len(y), 0], nice=False), axis=_counted(y_title, y)),
-    }
-    picture = alt.Chart(named("picture")).mark_image(smooth=False, aspect=False)
-    bands = alt.Chart(named("bands"), name="bands").mark_rect(opacity=0)
-    bands = bands.encode(
-        y=alt.Y("top:Q"), y2=alt.Y2("bottom"), tooltip=tips(y=y_title, best=f"largest at {x_title}", value=value)
-    ).add_params(alt.selection_point(name="row", fields=["y"], toggle=False))
-    picture = picture.encode(url=alt.Url("uri:N"), **axes, x2=alt.X2("x2"), y2=alt.Y2("y2"))
-    return alt.layer(_ends(scale_of(value, colours)), picture, bands, height=height)
-
-
-def _counted(title: str, names) -> alt.Axis:
-    """An axis that counts cells from 0, with every few of them called by its name."""
-    every = -(-len(names) // 24)
-    words = json.dumps([str(name) for name in names])
-    return alt.Axis(
-        title=title, grid=False, values=[i + 0.5 for i in range(0, len(names), every)],
-        labelExpr=f"{words}[floor(datum.value)]", labelOverlap=True,
-        labelAngle=_angle(names), labelFontSize=10,
-    )  # fmt: skip
-
-
-def _angle(names) -> int:
-    return -90 if isinstance(names[0], str) else 0

@@ -17,6 +17,7 @@ from ..frames.schema import Frame
 from ..maths import fourier
 from ..records.record import Moment, Record
 from ..runs import Run
+from . import style
 from .style import SEQUENTIAL, table
 
 ACTIVATIONS = {
@@ -87,7 +88,8 @@ def as_json(surface_PP: np.ndarray, neuron: int) -> str:
 
 
 def _scale() -> list:
-    return [[i / (len(SEQUENTIAL) - 1), colour] for i, colour in enumerate(SEQUENTIAL)]
+    colours = SEQUENTIAL[style.theme()]
+    return [[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)]
 
 
 def _traces(surface_PP: np.ndarray):

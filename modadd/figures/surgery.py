@@ -4,8 +4,14 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
+from .. import data
 from ..analysis.surgery import Outcome, parity
-from .style import COLOURS, table, tips
+from ..runs import Run
+from . import grids, style
+from .chart import Chart, drawing
+from .fields import SIDE
+from .over_time import Axis
+from .style import COLOURS, hues, legend, named, table, tips
 
 # Mean loss in nats at p = 23 with 128 neurons, as printed in arXiv:2602.16849, sec. 4.
 PUBLISHED = {
@@ -36,30 +42,50 @@ def swaps_table(tried: dict[str, Outcome]) -> pa.Table:
     )  # fmt: skip
 
 
-def swaps(rows: pa.Table, height: int = 360) -> alt.LayerChart:
+def swaps(tried: dict[str, Outcome], own: str, chance: float, height: int = 260) -> Chart:
     """Accuracy of one network under other activations, best on top, coloured by the parity of the function."""
+    rows = swaps_table(tried)
     order = [name for _, name in sorted(zip(rows["value"].to_pylist(), rows["activation"].to_pylist(), strict=True))]
-    y = alt.Y("activation:N", title="activation", sort=order[::-1], axis=alt.Axis(labelOverlap=False))
-    bars = (
-        alt.Chart(rows)
-        .mark_bar()
-        .encode(
-            x=alt.X("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1.08], nice=False), axis=alt.Axis(
-                format="%", values=[0, 0.25, 0.5, 0.75, 1]
-            )),
-            y=y,
-            color=alt.Color(
-                "parity:N",
-                scale=alt.Scale(domain=list(PARITIES), range=[COLOURS[name] for name in PARITIES.values()]),
-                legend=alt.Legend(orient="top", title="as a function"),
-            ),
-            tooltip=tips(activation="activation", parity="as a function", value="accuracy", loss="loss (nats)"),
+    best = {
+        of: max(
+            (outcome.accuracy["all"] for name, outcome in tried.items() if parity(name) == of and name != own),
+            default=None,
         )
-    )  # fmt: skip
-    text = alt.Chart(rows).mark_text(align="left", dx=4, color=COLOURS["others"]).encode(
-        x=alt.X("value:Q"), y=y, text=alt.Text("value:Q", format=".1%")
-    )  # fmt: skip
-    return alt.layer(bars, text).properties(height=height)
+        for of in ("even", "odd")
+    }
+    told = "; ".join(f"best {of} one {value:.1%}" for of, value in best.items() if value is not None)
+    return Chart(
+        drawing(_swaps, {"bars": rows}, order=tuple(order[::-1]), height=height),
+        f"Trained with {own}, asked with others",
+        f"Accuracy over all sums: {told}; chance is {chance:.1%}. An even function at the bottom or an odd one "
+        "at the top "
+        "would refute the theory.",
+        f"Accuracy of the trained network under {len(tried)} activations",
+        rows,
+    )
+
+
+def _swaps(order, height):
+    y = alt.Y("activation:N", title="activation", sort=list(order), axis=alt.Axis(labelOverlap=False))
+    x = alt.X("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1.1], nice=False),
+              axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]))  # fmt: skip
+    hue = hues(
+        PARITIES,
+        {name: COLOURS[of] for name, of in PARITIES.items()},
+        "parity",
+        legend("square", title="as a function"),
+    )
+    rows = alt.Chart(named("bars"))
+    bars = rows.mark_bar().encode(
+        x=x,
+        y=y,
+        color=hue,
+        tooltip=tips(activation="activation", parity="as a function", value="accuracy", loss="loss (nats)"),
+    )
+    text = rows.mark_text(align="left", dx=4, color=COLOURS["others"]).encode(
+        x=x, y=y, text=alt.Text("value:Q", format=".1%")
+    )
+    return alt.layer(bars, text, height=height)
 
 
 def ablation_table(curves: dict[str, dict[float, float]]) -> pa.Table:
@@ -71,24 +97,47 @@ def ablation_table(curves: dict[str, dict[float, float]]) -> pa.Table:
     )
 
 
-def ablation(rows: pa.Table, title: str, height: int = 320) -> alt.LayerChart:
+def ablation(rows: pa.Table, title: str, axis: str, look_for: str, p: int, height: int = 260) -> Chart:
     """Loss against diversity on a log axis; diamonds: the published numbers."""
-    settings = sorted(set(rows["setting"].to_pylist()))
+    settings = tuple(sorted(set(rows["setting"].to_pylist())))
+    names = tuple(name for name in CURVES if name in set(rows["curve"].to_pylist()))
+    values = rows["value"].to_numpy()
+    tables = {"rows": rows.set_column(2, "value", pa.array(values.clip(style.LEAST)))}
+    loss = Axis("loss (nats)", "log").around(values)
+    return Chart(
+        drawing(_ablation, tables, settings=settings, names=names, title=axis, axis=loss, height=height), title,
+        f"{look_for} From {values.max():.3g} nats down to {values.min():.2g}.{style.at_the_edge(values)}",
+        f"Loss by {axis} at p = {p}", rows,
+    )  # fmt: skip
+
+
+def _ablation(settings, names, title, axis, height):
     pad = 0.08 * np.ptp(settings) or 0.5
-    names = [name for name in CURVES if name in set(rows["curve"].to_pylist())]
-    x = alt.X("setting:Q", title=title, axis=alt.Axis(values=settings), scale=alt.Scale(
+    x = alt.X("setting:Q", title=title, axis=alt.Axis(values=list(settings), labelOverlap=True), scale=alt.Scale(
         domain=[min(settings) - pad, max(settings) + pad], nice=False
     ))  # fmt: skip
-    y = alt.Y("value:Q", title="loss (nats)", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=6))
-    colour = alt.Color(
-        "curve:N",
-        scale=alt.Scale(domain=names, range=[COLOURS[CURVES[name]] for name in names]),
-        legend=alt.Legend(orient="top", title=None, columns=2, labelLimit=200),
-    )
-    base = alt.Chart(rows).encode(x=x, y=y, color=colour, tooltip=tips(curve="curve", setting=title, value="loss"))
+    colour = hues(names, {name: COLOURS[of] for name, of in CURVES.items()}, legend=legend("circle", labelLimit=200))
+    base = alt.Chart(named("rows")).encode(
+        x=x, y=axis.y(), color=colour, tooltip=tips(curve="curve", setting=title, value="loss")
+    )  # fmt: skip
     ours = base.mark_line(strokeWidth=1.8, point={"size": 45}).transform_filter(alt.datum.curve != "published")
     theirs = base.mark_point(shape="diamond", size=130, strokeWidth=2).transform_filter(alt.datum.curve == "published")
-    return alt.layer(ours, theirs).properties(height=height)
+    return alt.layer(ours, theirs, height=height)
+
+
+def answers(outcome: Outcome, run: Run, title: str, side: int = SIDE) -> Chart:
+    """The sums that a network gets wrong."""
+    correct = data.grid(outcome.correct, run.p)
+    wrong, same = ~correct, np.subtract.outer(np.arange(run.p), np.arange(run.p)) % run.p
+    by_difference = np.array([wrong[same == d].mean() for d in range(run.p)])
+    told = "" if not 0 < wrong.mean() < 1 else (
+        f" Sums with x − y = {int(by_difference.argmax())} fail most, {by_difference.max():.0%} of them; those with "
+        f"x − y = {int(by_difference.argmin())} least, {by_difference.min():.0%}.")  # fmt: skip
+    return Chart(
+        grids.wrong(correct, run, side), f"{title}: {wrong.sum():,} of {run.p**2:,} sums wrong",
+        "x down, y across, wrong sums in colour." + told, f"Wrong answers {title.lower()} surgery",
+        lambda: correct_table(correct),
+    )  # fmt: skip
 
 
 def correct_table(correct_PP: np.ndarray) -> pa.Table:

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from html import escape
-from typing import NamedTuple
-
-import altair as alt
 
 from ..many.sweep import Criterion, Grid, Outcome
 from ..many.verdicts import summary
 from ..records.record import Record
 from . import export, sweep_tables, sweeps
+from .chart import Chart, Drawing, together
 
 COLOURS = {"holds": "#12805f", "fails": "#b3261e", "undecided": "#6b7480"}
 STYLE = """
@@ -21,52 +19,28 @@ b { color: #fff; padding: 0.1rem 0.5rem; border-radius: 0.4rem }
 """
 
 
-class Chart(NamedTuple):
-    """A chart with its title and what to look for in it."""
-
-    drawn: alt.TopLevelMixin
-    title: str
-    look_for: str
-
-
 def charts(
     grid: Grid, records: Mapping[str, Record | None], results: list[Outcome], criterion: Criterion,
     statistics: list[dict],
 ) -> dict[str, Chart]:  # fmt: skip
     """The charts of a sweep by file name."""
     return {
-        "accuracy_curves": Chart(
-            sweeps.overlay(grid, records, results, criterion), "Accuracy of every run",
-            "Steps run logarithmically; a dot where a run groks. Look for curves of one colour that rise together and "
-            "apart from the others.",
-        ),
-        "grok_steps": Chart(
-            sweeps.distribution(grid, results, statistics), "When they grok",
-            "A mark a run, and by group the Kaplan-Meier median (bar) with its 95 % bootstrap interval (band), coarse "
-            "for few runs. A triangle is a run that ended without: it would have come later, if at all.",
-        ),
-        "success_rate": Chart(
-            sweeps.success(grid, statistics), "How many grok",
-            "Share of the finished runs, with Wilson's 95 % interval: three of three runs still leave it wide.",
-        ),
-        "final_accuracy": Chart(
-            sweeps.finals(grid, results), "What they know at the end",
-            "Last accuracy of every run. Of held-out pairs neither order was trained: look for how far they stay "
-            "behind the test pairs.",
-        ),
-    }  # fmt: skip
+        "accuracy_curves": sweeps.overlay(grid, records, results, criterion),
+        "grok_steps": sweeps.distribution(grid, results, statistics),
+        "success_rate": sweeps.success(grid, statistics),
+        "final_accuracy": sweeps.finals(grid, results),
+    }
 
 
-def combined(charts: Mapping[str, Chart]) -> alt.VConcatChart:
+def combined(charts: Mapping[str, Chart]) -> Drawing:
     """All charts in one panel, two in a row."""
-    drawn = [chart.drawn.properties(width=export.WIDTH // 2, title=chart.title) for chart in charts.values()]
-    rows = [alt.hconcat(*drawn[i : i + 2]).resolve_scale(shape="independent") for i in range(0, len(drawn), 2)]
-    return alt.vconcat(*rows).resolve_scale(shape="independent")
+    drawn = list(charts.values())
+    return together("vconcat", *(together("hconcat", *drawn[i : i + 2]) for i in range(0, len(drawn), 2)))
 
 
-def picture(chart: alt.TopLevelMixin, form: str) -> bytes:
+def picture(chart: Chart | Drawing, form: str) -> bytes:
     """A chart as `svg` or `png`."""
-    return getattr(export, form)(chart.to_dict(validate=False))
+    return getattr(export, form)((chart.drawing if isinstance(chart, Chart) else chart).to_dict())
 
 
 def html(
@@ -82,8 +56,8 @@ def html(
         for h in said["hypotheses"]
     )
     figures = "".join(
-        f"<h3>{chart.title}</h3><figure>{picture(chart.drawn, 'svg').decode()}"
-        f"<figcaption><small>{chart.look_for}</small></figcaption></figure>"
+        f"<h3>{chart.title}</h3><figure>{picture(chart, 'svg').decode()}"
+        f"<figcaption><small>{chart.caption}</small></figcaption></figure>"
         for chart in charts(grid, records, results, criterion, said["groups"]).values()
     )
     return (

@@ -7,29 +7,28 @@ import pyarrow as pa
 from .. import tasks
 from ..frames import pre_ln as measures
 from ..frames.schema import Frame
-from ..records.record import Record, thin_rows
+from ..records.record import Record
 from ..runs import Run
-from .curves import POINTS
+from . import style
+from .chart import Chart, drawing
+from .curves import kept
+from .fields import SIDE, Side, counted, heatmap, image
+from .over_time import Axis, over_time
 from .style import (
     COLOURS,
+    DASHED,
+    HEIGHT,
+    QUIET,
     SEQUENTIAL,
-    Drawing,
-    colour,
-    drawing,
-    heatmap,
-    image,
-    long,
+    few,
     named,
     ring,
     ring_scale,
-    step_axis,
+    share_axis,
+    square_axes,
     table,
     tips,
-    with_step,
 )
-from .weights import square
-
-RIGHT = "#d9dde2"  # a right answer is quiet
 
 
 def _rgb(colour: str) -> np.ndarray:
@@ -39,38 +38,21 @@ def _rgb(colour: str) -> np.ndarray:
 # Over training
 
 
-def history_table(record: Record, what: str) -> pa.Table:
-    """Loss or accuracy by step: the batch of every step, and the test examples where they were looked at."""
-    columns = {name: record.history[f"{group}_{what}"]
-               for name, group in (("train", "train"), ("test", "test"), ("held out", "held_out"))}  # fmt: skip
-    parts = []
-    for name, column in columns.items():
-        seen = np.flatnonzero(np.isfinite(column))
-        kept = seen[thin_rows([column[seen]], POINTS)]
-        parts.append(long("step", record.steps[kept], {name: column[kept]}))
-    return pa.concat_tables(parts)
+GROUPS = {"train": "train", "test": "test", "held out": "held_out"}
 
 
-def history(record: Record, what: str, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
-    """Curves of `history_table`: loss on a log axis, accuracy beside the best constant answer."""
-    rows = history_table(record, what)
-    names = list(dict.fromkeys(rows["curve"].to_pylist()))
-    y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+def history(record: Record, what: str, step: int | None = None, log_steps: bool = True) -> Chart:
+    """Loss on a log axis, or accuracy beside the best constant answer: the batch of every step, and the test examples
+    where they were looked at."""
+    rows = kept(record, what, GROUPS)
     if what == "loss":
-        y = alt.Y("value:Q", title="loss (nats)", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=5))
-    lines = (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=1.6, clip=True)
-        .encode(
-            x=step_axis(log_steps), y=y, color=colour(names), tooltip=tips(curve="curve", step="step", value="value")
-        )
-    )
-    if what == "accuracy":
-        level = alt.Chart(table(level=[measures.constant_accuracy(record.run)])).mark_rule(
-            strokeDash=[2, 3], color=COLOURS["others"]
-        )
-        lines = alt.layer(level.encode(y=alt.Y("level:Q")), lines)
-    return with_step(lines, step, rows)
+        told = "Mean cross-entropy: of the batch at each step, and of test examples every hundred steps."
+        drawn = over_time(rows, COLOURS, Axis("loss (nats)", "log"), step, log_steps)
+        return Chart(drawn, "Loss", told + style.at_the_edge(rows["value"]), "Loss by training step", rows)
+    free = measures.constant_accuracy(record.run)
+    drawn = over_time(rows, COLOURS, Axis("accuracy", "share"), step, log_steps, levels=(free,))
+    told = f"Dashed: the most common answers, {free:.1%}. A late rise of test alone is grokking."
+    return Chart(drawn, "Accuracy", told, "Accuracy by training step", rows)
 
 
 def collapse_table(record: Record) -> pa.Table:
@@ -81,13 +63,20 @@ def collapse_table(record: Record) -> pa.Table:
     return table(step=steps[s], c=c, right=right[s, c], asked=asked[s, c], accuracy=right[s, c] / asked[s, c])
 
 
-def collapse(record: Record, height: int = 300) -> alt.Chart:
-    """Share of wrong test answers, a row for each c and a column for each frame: dark is wrong."""
+def collapse(record: Record, height: int = 250) -> Chart:
+    """Share of wrong test answers, a row for each c and a column for each frame."""
     steps, asked = record.series("asked")
     wrong_CS = 1 - (record.series("right")[1] / np.maximum(asked, 1)).T
-    return heatmap(
-        wrong_CS, "training step of the frame", "c", "share of wrong test answers",
-        x_names=[f"{step:,}" for step in steps], diverging=False, height=height,
+    every = -(-len(steps) // 8)
+    written = tuple((i + 0.5, f"{steps[i]:,}") for i in range(0, len(steps), every))
+    x = Side("training step of the frame", tuple(f"{step:,}" for step in steps), written)
+    last = wrong_CS[:, -1]
+    return Chart(
+        heatmap(wrong_CS, x, counted("c", len(wrong_CS)), "share wrong", diverging=False, top=1.0, height=height),
+        "The error collapses",
+        f"Wrong test answers, a row for each c, a column for each frame. At the end: {last.min():.1%} to "
+        f"{last.max():.1%}.",
+        "Share of wrong test answers for each c by training step", lambda: collapse_table(record),
     )  # fmt: skip
 
 
@@ -102,25 +91,30 @@ def by_map_table(frame: Frame, run: Run) -> pa.Table:
     )  # fmt: skip
 
 
-def by_map(frame: Frame, run: Run, height: int = 260) -> Drawing:
+def by_map(frame: Frame, run: Run, step: int, height: int = HEIGHT) -> Chart:
     """Test accuracy against c; bars: what one constant answer would get."""
     rows = by_map_table(frame, run)
-    return drawing(_by_map, {"each": rows}, C=len(rows), height=height)
+    value = rows["accuracy"].to_numpy()
+    return Chart(
+        drawing(_by_map, {"each": rows}, C=len(rows), height=height), f"Accuracy for each c at step {step:,}",
+        f"Dots: test examples, {np.nanmin(value):.1%} to {np.nanmax(value):.1%}. Bars: what the most common "
+        "answer gets for "
+        "this c; only the part above counts.", rows=rows,
+    )  # fmt: skip
 
 
 def _by_map(C, height):
-    x = alt.X("c:O", title="c", axis=alt.Axis(values=list(range(0, C, max(1, C // 12))), labelAngle=0))
-    percent = {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%")}
+    x = alt.X("c:O", title="c", axis=few(C, first=0))
     bars = (
         alt.Chart(named("each"))
         .mark_bar(color=COLOURS["others"], opacity=0.5)
-        .encode(x=x, y=alt.Y("best_constant:Q", title="test accuracy", **percent))
+        .encode(x=x, y=share_axis("test accuracy", "best_constant"))
     )
     dots = (
         alt.Chart(named("each"))
         .mark_circle(size=48, opacity=1, color=COLOURS["test"])
         .encode(
-            x=x, y=alt.Y("accuracy:Q", title="test accuracy", **percent),
+            x=x, y=share_axis("test accuracy", "accuracy"),
             tooltip=[
                 alt.Tooltip("c:O", title="c"), alt.Tooltip("accuracy:Q", title="test accuracy", format=".2%"),
                 alt.Tooltip("best_constant:Q", title="best constant answer", format=".2%"),
@@ -143,17 +137,29 @@ def map_table(answer_PP: np.ndarray, run: Run, c: int) -> pa.Table:
 def error_colours(answer_PP: np.ndarray, run: Run, c: int) -> np.ndarray:
     """Wrong answers in the colour of test or of trained examples, right ones grey, uint8 [P, P, 3]."""
     wrong, train = answer_PP != tasks.truth(run)[c], tasks.train_maps(run)[c]
-    return np.stack([_rgb(RIGHT), _rgb(COLOURS["test"]), _rgb(COLOURS["train"])])[np.where(wrong, 1 + train, 0)]
+    return np.stack([_rgb(QUIET[style.theme()]), _rgb(COLOURS["test"]), _rgb(COLOURS["train"])])[
+        np.where(wrong, 1 + train, 0)
+    ]
 
 
-def errors(answer_PP: np.ndarray, run: Run, c: int, height: int = 270) -> Drawing:
+def errors(answer_PP: np.ndarray, run: Run, c: int, step: int, side: int = 260) -> Chart:
     """Where the answers are wrong, in `error_colours`."""
-    return image(error_colours(answer_PP, run, c), "b", "a", height)
+    count = [f"{bad:,} of {all_:,}" for bad, all_ in measures.wrong(answer_PP, run, c).values()]
+    which = f", c = {c}" if tasks.maps(run) > 1 else ""
+    return Chart(
+        image(error_colours(answer_PP, run, c), counted("b", run.p), counted("a", run.p), side), f"Errors{which}",
+        f"Step {step:,}. Wrong: {count[0]} test examples, {count[1]} trained ones.",
+        f"Wrong answers{which} at step {step:,}", lambda: map_table(answer_PP, run, c),
+    )  # fmt: skip
 
 
-def answer_map(answer_PP: np.ndarray, p: int, height: int = 270) -> Drawing:
+def answers(answer_PP: np.ndarray, run: Run, c: int, title: str, question: str, side: int = 260) -> Chart:
     """A table of answers as hues: once around the colour circle from 0 to p - 1."""
-    return image(ring(answer_PP / p), "b", "a", height)
+    p = run.p
+    return Chart(
+        image(ring(answer_PP / p), counted("b", p), counted("a", p), side), title, question,
+        rows=lambda: map_table(answer_PP, run, c),
+    )  # fmt: skip
 
 
 # The embedding
@@ -163,32 +169,42 @@ def spectrum_table(power_K: np.ndarray) -> pa.Table:
     return table(k=np.arange(1, len(power_K) + 1), share=power_K)
 
 
-def spectrum(power_K: np.ndarray, height: int = 270) -> alt.LayerChart:
+def spectrum(power_K: np.ndarray, step: int, height: int = HEIGHT) -> Chart:
     """Share of each frequency in the embedding, and what an even spread would be."""
     rows, K = spectrum_table(power_K), len(power_K)
-    bars = (
-        alt.Chart(rows)
-        .mark_bar(color=COLOURS["input"])
-        .encode(
-            x=alt.X(
-                "k:O",
-                title="frequency k",
-                axis=alt.Axis(labelAngle=0, values=list(range(1, K + 1, max(1, -(-K // 12))))),
-            ),
-            y=alt.Y("share:Q", title="share of the variance", axis=alt.Axis(format="%")),
-            tooltip=[alt.Tooltip("k:O", title="frequency k"), alt.Tooltip("share:Q", title="share", format=".1%")],
-        )
-    )
-    even = alt.Chart(table(even=[1 / K])).mark_rule(strokeDash=[4, 3], color=COLOURS["others"])
-    return alt.layer(bars, even.encode(y=alt.Y("even:Q"))).properties(height=height)
+    return Chart(
+        drawing(_spectrum, {"bars": rows, "even": table(even=[1 / K])}, K=K, height=height),
+        f"k = {power_K.argmax() + 1} leads with {power_K.max():.0%} at step {step:,}",
+        f"Share of each frequency in the variance over the residues. Dashed: an even spread, {1 / K:.1%}.", rows=rows,
+    )  # fmt: skip
 
 
-def similarity(embed_PD: np.ndarray, height: int = 330) -> alt.Chart:
+def _spectrum(K, height):
+    bars = alt.Chart(named("bars")).mark_bar(color=COLOURS["input"]).encode(
+        x=alt.X("k:O", title="frequency k", axis=few(K)),
+        y=alt.Y("share:Q", title="share of the variance", axis=alt.Axis(format="%")),
+        tooltip=[alt.Tooltip("k:O", title="frequency k"), alt.Tooltip("share:Q", title="share", format=".1%")],
+    )  # fmt: skip
+    even = alt.Chart(named("even")).mark_rule(**DASHED).encode(y=alt.Y("even:Q"))
+    return alt.layer(bars, even, height=height)
+
+
+def similarity(embed_PD: np.ndarray, explained: float, step: int, side: int = SIDE) -> Chart:
     """Cosine similarity of the embeddings of every two residues, red alike and blue opposed."""
-    return heatmap(measures.similarity(embed_PD), "residue", "residue", "cosine similarity", height=height)
+    p = len(embed_PD)
+    field = heatmap(
+        measures.similarity(embed_PD), counted("residue", p), counted("residue", p), "cosine", height=side, square=True,
+        top=1.0,
+    )  # fmt: skip
+    return Chart(
+        field, f"Differences explain {explained:.0%} of the similarities",
+        f"Cosine between two rows of the embedding at step {step:,}. Stripes along the diagonal: a circulant matrix.",
+        "Cosine similarity of the embeddings of every two residues", lambda: similarity_table(embed_PD),
+    )  # fmt: skip
 
 
 def similarity_table(embed_PD: np.ndarray) -> pa.Table:
+    """One row a pair of residues."""
     values = measures.similarity(embed_PD)
     i, j = np.divmod(np.arange(values.size), len(values))
     return table(residue=i, other=j, similarity=values.ravel())
@@ -203,29 +219,33 @@ def curves_table(curve_PM: np.ndarray, chosen: np.ndarray) -> pa.Table:
     )  # fmt: skip
 
 
-def traces(curve_PM: np.ndarray, chosen: np.ndarray, x_title: str, what: str, row: int = 52) -> alt.Chart:
+def traces(curve_PM: np.ndarray, chosen: np.ndarray, x_title: str, what: str, row: int = 52) -> Chart:
     """The chosen columns over the residues, z-scored, one below the other, each named with what leads it."""
     wave, z = measures.waves(curve_PM), measures.z_scored(curve_PM)
     gap = 4.5
-    names = [f"{what} {m}: k {wave['frequency'][m]}, φ {wave['phase'][m] / np.pi:.2f}π" for m in chosen]
+    names = tuple(f"{what} {m}: k {wave['frequency'][m]}, φ {wave['phase'][m] / np.pi:.2f}π" for m in chosen)
     rows = pa.concat_tables(
         [table(residue=np.arange(len(z)), value=z[:, m], shifted=z[:, m] - gap * place, name=np.full(len(z), name))
          for place, (m, name) in enumerate(zip(chosen, names, strict=True))]
     )  # fmt: skip
-    label = f"{names!r}[round(-datum.value / {gap})]"
-    axis = alt.Axis(values=[-gap * place for place in range(len(chosen))], grid=False, labelLimit=150, labelExpr=label)
-    shifted = alt.Scale(domain=[2.5 - gap * len(chosen), 3], nice=False)
-    return (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=1.5)
-        .encode(
-            x=alt.X("residue:Q", title=x_title, scale=alt.Scale(nice=False)),
-            y=alt.Y("shifted:Q", title="z-score, shifted", axis=axis, scale=shifted),
-            color=alt.Color("name:N", sort=names, legend=None),
-            tooltip=tips(name=what, residue=x_title, value="z-score"),
-        )
-        .properties(height=row * len(chosen) + 60)
-    )
+    how = {"names": names, "gap": gap, "x_title": x_title, "what": what, "row": row}
+    return Chart(
+        drawing(_traces, {"curves": rows}, **how), f"The purest {what}s",
+        "Z-scores, with frequency k and phase φ. A wave has a period, noise has none.",
+        rows=lambda: curves_table(curve_PM, chosen),
+    )  # fmt: skip
+
+
+def _traces(names, gap, x_title, what, row):
+    label = f"{list(names)!r}[round(-datum.value / {gap})]"
+    axis = alt.Axis(values=[-gap * place for place in range(len(names))], grid=False, labelLimit=150, labelExpr=label)
+    shifted = alt.Scale(domain=[2.5 - gap * len(names), 3], nice=False)
+    return alt.Chart(named("curves"), height=row * len(names)).mark_line(strokeWidth=1.5).encode(
+        x=alt.X("residue:Q", title=x_title, scale=alt.Scale(nice=False)),
+        y=alt.Y("shifted:Q", title=None, axis=axis, scale=shifted),
+        color=alt.Color("name:N", sort=list(names), legend=None),
+        tooltip=tips(name=what, residue=x_title, value="z-score"),
+    )  # fmt: skip
 
 
 def pair_table(x: np.ndarray, y: np.ndarray, k: int) -> pa.Table:
@@ -233,26 +253,30 @@ def pair_table(x: np.ndarray, y: np.ndarray, k: int) -> pa.Table:
     return table(residue=a, turn=k * a % len(x), x=x, y=y)
 
 
-def pair(x: np.ndarray, y: np.ndarray, k: int, titles: tuple[str, str], height: int = 270) -> alt.LayerChart:
+def pair(
+    x: np.ndarray, y: np.ndarray, k: int, titles: tuple[str, str], title: str, caption: str, side: int = 250
+) -> Chart:
     """One curve over the residues against another, joined and coloured in the order of k a mod p: two waves of
     frequency k draw a ring with the hues in order."""
     rows = pair_table(x, y, k)
     closed = pa.concat_tables([rows.sort_by("turn"), rows.sort_by("turn").slice(0, 1)])
     closed = closed.append_column("at", pa.array(np.arange(len(closed))))
-    plain = alt.Axis(grid=False, tickCount=5)
-    scales = square(1.1 * max(1e-9, float(np.abs([x, y]).max())))
-    axes = {name: channel(f"{name}:Q", title=title, scale=scale, axis=plain)
-            for name, channel, title, scale in zip("xy", (alt.X, alt.Y), titles, scales, strict=True)}  # fmt: skip
-    web = alt.Chart(closed).mark_line(strokeWidth=0.8, color=COLOURS["others"])
-    turn = alt.Color(
-        "turn:Q", scale=ring_scale(0, len(x)),
-        legend=alt.Legend(orient="top", title=f"{k}·a mod {len(x)}", format="d", tickCount=3, gradientLength=90),
+    reach = 1.1 * max(1e-9, float(np.abs([x, y]).max()))
+    how = {"p": len(x), "k": k, "titles": tuple(titles), "reach": reach, "side": side}
+    return Chart(drawing(_pair, {"web": closed, "dots": rows}, **how), title, caption, rows=rows)
+
+
+def _pair(p, k, titles, reach, side):
+    axes = square_axes(*titles, reach)
+    web = alt.Chart(named("web")).mark_line(strokeWidth=0.8, color=COLOURS["others"])
+    key = alt.Legend(
+        orient="top", title=f"{k}·a mod {p}", titleOrient="left", format="d", tickCount=3, gradientLength=90
+    )
+    dots = alt.Chart(named("dots")).mark_circle(size=40, opacity=1).encode(
+        **axes, color=alt.Color("turn:Q", scale=ring_scale(0, p), legend=key),
+        tooltip=tips(residue="residue", turn=f"{k}·a mod {p}"),
     )  # fmt: skip
-    dots = alt.Chart(rows).mark_circle(size=40, opacity=1)
-    says = tips(residue="residue", turn=f"{k}·a mod {len(x)}")
-    return alt.layer(
-        web.encode(**axes, order=alt.Order("at:Q")), dots.encode(**axes, color=turn, tooltip=says)
-    ).properties(height=height)  # fmt: skip
+    return alt.layer(web.encode(**axes, order=alt.Order("at:Q")), dots, height=side, width=side)
 
 
 # Attention
@@ -264,20 +288,32 @@ def attention_table(attention_HLL: np.ndarray, names: list[str]) -> pa.Table:
     return table(head=h, token=np.array(names)[i], reads=np.array(names)[j], share=attention_HLL[h, i, j])
 
 
-def attention(attention_HLL: np.ndarray, names: list[str], height: int = 250) -> alt.Chart:
+def attention(attention_HLL: np.ndarray, names: list[str], layer: int, cell: int = 42) -> Chart:
     """A square a head, side by side: rows read, columns are read."""
     rows = attention_table(attention_HLL, names)
-    column = np.array([f"{head + 1}·{name}" for head in range(len(attention_HLL)) for name in names])
+    column = [f"{head + 1}·{name}" for head in range(len(attention_HLL)) for name in names]
     place = np.array(rows["head"]) * len(names) + [names.index(name) for name in rows["reads"].to_pylist()]
-    rows = rows.append_column("column", pa.array(column[place]))
-    x = alt.X(
-        "column:N", title="head · token that is read", sort=column.tolist(), scale=alt.Scale(domain=column.tolist()),
-        axis=alt.Axis(labelAngle=0),
+    rows = rows.append_column("column", pa.array(np.array(column)[place]))
+    how = {"column": tuple(column), "names": tuple(names), "cell": cell, "colours": SEQUENTIAL[style.theme()]}
+    return Chart(
+        drawing(_attention, {"cells": rows}, **how), f"Layer {layer}",
+        "A token reads itself and what stands before it; in each head a row sums to 1.",
+        f"Attention of each head in layer {layer}", rows,
     )  # fmt: skip
+
+
+def _attention(column, names, cell, colours):
+    x = alt.X("column:N", title="head · token that is read", sort=list(column), scale=alt.Scale(domain=list(column)),
+              axis=alt.Axis(labelAngle=0))  # fmt: skip
     share = alt.Color(
-        "share:Q", scale=alt.Scale(domain=[0, 1], range=list(SEQUENTIAL), interpolate="rgb"),
-        legend=alt.Legend(orient="top", title="share of attention", format="%", tickCount=3, gradientLength=140),
-    )  # fmt: skip
+        "share:Q",
+        scale=alt.Scale(domain=[0, 1], range=list(colours), interpolate="rgb"),
+        legend=alt.Legend(
+            orient="top", title="share of attention", titleOrient="left", format="%", tickCount=3, gradientLength=140
+        ),
+    )
     says = {"head": "head, from 0", "token": "reads", "reads": "is read", "share": "share"}
-    y = alt.Y("token:N", title="token that reads", sort=names)
-    return alt.Chart(rows).mark_rect().encode(x=x, y=y, color=share, tooltip=tips(**says)).properties(height=height)
+    size = {"width": cell * len(column), "height": cell * len(names)}
+    return alt.Chart(named("cells"), **size).mark_rect().encode(
+        x=x, y=alt.Y("token:N", title="token that reads", sort=list(names)), color=share, tooltip=tips(**says)
+    )  # fmt: skip

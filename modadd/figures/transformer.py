@@ -10,27 +10,30 @@ from ..frames import one_layer
 from ..frames.schema import Frame
 from ..maths import fourier
 from ..maths import measures as stage_measures
-from ..records.record import Record, thin_rows
-from .curves import POINTS
-from .stages import shaded
-from .style import (  # fmt: skip
+from ..records.record import Record
+from . import fields, style
+from .chart import Chart, drawing
+from .curves import kept
+from .fields import counted, heatmap, png_uri
+from .over_time import Axis, over_time
+from .style import (
     COLOURS,
+    DASHED,
+    HEIGHT,
     HUE,
     SEQUENTIAL,
     SEVERAL,
-    Drawing,
-    colour,
-    heatmap,
+    few,
+    hues,
+    legend,
     long,
-    png_uri,
+    named,
     ramp,
     ring_scale,
-    step_axis,
+    square_axes,
     table,
     tips,
-    with_step,
 )
-from .weights import square
 
 LOSSES = {
     "train": COLOURS["train"], "test": COLOURS["test"], "restricted, test": HUE["green"],
@@ -42,61 +45,56 @@ LAYERS = {
     "embed_norms": ("W_E, the embedding", COLOURS["input"]),
     "map_norms": ("W_L, neurons to logits", COLOURS["output"]),
 }
-TALL = 290
 DECADES = 3  # of the logits in Fourier space that are told apart
 
 
-def _lines(rows: pa.Table, y: alt.Y, color: alt.Color, spans, step, log_steps, height: int = TALL) -> alt.LayerChart:
-    lines = (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=1.8, clip=True)
-        .encode(x=step_axis(log_steps), y=y, color=color, tooltip=tips(curve="curve", step="step", value="value"))
-    )
-    return shaded(with_step(lines, step, rows, height), spans, PHASES, log_steps)
+LOSS, SHARE = Axis("loss (nats)", "log"), Axis("share, or Gini", "unit")
+GROUPS = {"train": "train", "test": "test", "held out": "held_out"}
 
 
-def _colours(curves: dict[str, str], symbol: str = "stroke") -> alt.Color:
-    return alt.Color(
-        "curve:N",
-        scale=alt.Scale(domain=[*curves], range=[*curves.values()]),
-        legend=alt.Legend(orient="top", title=None, symbolType=symbol, columns=2, labelLimit=0),
-    )
+def stages(record: Record, ends) -> dict:
+    """The ground of a curve of this record, given the ends of its phases."""
+    return {"stages": stage_measures.spans(PHASES, ends, int(record.steps[-1])), "names": PHASES}
 
 
-def _log_loss() -> alt.Y:
-    axis = alt.Axis(format=".0e", tickCount=5)
-    return alt.Y("value:Q", title="loss (nats)", scale=alt.Scale(type="log"), axis=axis)
-
-
-def history_table(record: Record, what: str, groups=("train", "test", "held_out")) -> pa.Table:
+def history_table(record: Record, what: str) -> pa.Table:
     """Loss or accuracy of the groups by step, each where it was looked at."""
-    parts = []
-    for group in groups:
-        column = record.history[f"{group}_{what}"]
-        seen = np.flatnonzero(np.isfinite(column))
-        kept = seen[thin_rows([column[seen]], POINTS)]
-        parts.append(long("step", record.steps[kept].astype(int), {group.replace("_", " "): column[kept]}))
-    return pa.concat_tables(parts)
+    return kept(record, what, GROUPS)
 
 
-def history(record: Record, what: str, spans, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
+def history(record: Record, what: str, step: int | None = None, log_steps: bool = True, **ground) -> Chart:
     """`loss` (nats, log axis) or `accuracy` of training, test and held-out pairs."""
     rows = history_table(record, what)
-    y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    names = list(dict.fromkeys(rows["curve"].to_pylist()))
-    return _lines(rows, _log_loss() if what == "loss" else y, colour(names), spans, step, log_steps)
+    axis = LOSS if what == "loss" else Axis("accuracy", "share")
+    told = "Test pairs are looked at now and then. Held out: (b, a) is not trained either." if what == "loss" else (
+        f"Guessing is right in {1 / record.run.p:.1%}.")  # fmt: skip
+    return Chart(
+        over_time(rows, COLOURS, axis, step, log_steps, **ground), what.capitalize(),
+        told + (style.at_the_edge(rows["value"]) if what == "loss" else ""),
+        f"{what.capitalize()} of training, test and held-out pairs by training step", rows,
+    )  # fmt: skip
 
 
 def progress_table(record: Record, found: dict[str, np.ndarray]) -> pa.Table:
     """Train and test loss beside restricted, excluded and cosines-alone loss by step."""
     frames = {"restricted, test": found["restricted_test"], "excluded, train": found["excluded"],
               "cosines alone": found["trig"]}  # fmt: skip
-    return pa.concat_tables([history_table(record, "loss", ("train", "test")), long("step", found["step"], frames)])
+    both = {name: GROUPS[name] for name in ("train", "test")}
+    return pa.concat_tables([kept(record, "loss", both), long("step", found["step"], frames)])
 
 
-def progress(record: Record, found, spans, step: int | None = None, log_steps: bool = False) -> alt.LayerChart:
+def progress(record: Record, found, step: int | None = None, log_steps: bool = True, **ground) -> Chart:
     """Curves of `progress_table` on a log axis."""
-    return _lines(progress_table(record, found), _log_loss(), _colours(LOSSES), spans, step, log_steps, 380)
+    rows = progress_table(record, found)
+    return Chart(
+        over_time(rows, LOSSES, LOSS, step, log_steps, height=280, **ground), "Hidden progress",
+        "Restricted: of the logits only the constant and the key cosines of a + b are kept; test pairs. "
+        "Excluded: one key "
+        "frequency is taken away, the one that hurts most; training pairs. Cosines alone: logits Σ aₖ cos wₖ(a "
+        "+ b − c), "
+        f"the same for all pairs. At the last frame: restricted {found['restricted_test'][-1]:.3g}, excluded "
+        f"{found['excluded'][-1]:.3g} nats." + style.at_the_edge(rows["value"]), rows=rows,
+    )  # fmt: skip
 
 
 def excluded_table(found, keys_K, together: tuple[np.ndarray, np.ndarray] | None = None) -> pa.Table:
@@ -108,11 +106,16 @@ def excluded_table(found, keys_K, together: tuple[np.ndarray, np.ndarray] | None
     )
 
 
-def excluded(found, keys_K, spans, step=None, log_steps=False, together=None) -> alt.LayerChart:
+def excluded(found, keys_K, step=None, log_steps=True, together=None, **ground) -> Chart:
     """Curves of `excluded_table` on a log axis."""
-    hues = {f"without k = {k + 1}": SEVERAL[i % len(SEVERAL)] for i, k in enumerate(np.flatnonzero(keys_K))}
-    hues |= {} if together is None else {"without all": COLOURS["winner"]}
-    return _lines(excluded_table(found, keys_K, together), _log_loss(), _colours(hues), spans, step, log_steps)
+    colours = {f"without k = {k + 1}": SEVERAL[i % len(SEVERAL)] for i, k in enumerate(np.flatnonzero(keys_K))}
+    colours |= {} if together is None else {"without all": COLOURS["winner"]}
+    rows = excluded_table(found, keys_K, together)
+    return Chart(
+        over_time(rows, colours, LOSS, step, log_steps, **ground), "Training loss without a key frequency",
+        "Memory does not need a frequency; where a curve turns up, the answers have begun to rest on it."
+        + style.at_the_edge(rows["value"]), rows=rows,
+    )  # fmt: skip
 
 
 def shares_table(record: Record, found) -> pa.Table:
@@ -122,21 +125,28 @@ def shares_table(record: Record, found) -> pa.Table:
     return long("step", found["step"], dict(zip(SHARES, columns, strict=True)))
 
 
-def shares(record: Record, found, spans, step=None, log_steps=False) -> alt.LayerChart:
+def shares(record: Record, found, step=None, log_steps=True, **ground) -> Chart:
     """Curves of `shares_table`."""
-    y = alt.Y("value:Q", title="share, or Gini", scale=alt.Scale(domain=[0, 1]))
-    return _lines(shares_table(record, found), y, _colours(SHARES), spans, step, log_steps)
+    rows = shares_table(record, found)
+    return Chart(
+        over_time(rows, SHARES, SHARE, step, log_steps, **ground), "Sparsity and shares",
+        "Gini of the norms above; variance of the logits, centred over c for each pair, in the key cosines; "
+        "share of all "
+        f"neurons with more than {one_layer.SINGLE:.0%} of their variance in one frequency.", rows=rows,
+    )  # fmt: skip
 
 
-def squared_weights_table(record: Record) -> pa.Table:
-    return long("step", record.frame_steps, {"squared weights": record.series("squared_weights")[1]})
-
-
-def squared_weights(record: Record, spans, step=None, log_steps=False) -> alt.LayerChart:
+def squared_weights(record: Record, step=None, log_steps=True, **ground) -> Chart:
     """Sum of all squared weights: what weight decay shrinks."""
-    y = alt.Y("value:Q", title="sum of squares", scale=alt.Scale(zero=True))
-    rows = squared_weights_table(record)
-    return _lines(rows, y, _colours({"squared weights": HUE["graphite"]}), spans, step, log_steps)
+    rows = long("step", record.frame_steps, {"squared weights": record.series("squared_weights")[1]})
+    value = rows["value"].to_numpy()
+    return Chart(
+        over_time(rows, {"squared weights": HUE["graphite"]}, Axis("sum of squares"), step, log_steps, **ground),
+        "Squared weights",
+        f"Decay favours the circuit, which needs less weight than memory: at most {value.max():,.0f}, "
+        f"at the end {value[-1]:,.0f}.",
+        rows=rows,
+    )
 
 
 def spectrum_table(norms_P: np.ndarray, keys_K: np.ndarray) -> pa.Table:
@@ -145,23 +155,30 @@ def spectrum_table(norms_P: np.ndarray, keys_K: np.ndarray) -> pa.Table:
     return table(k=np.arange(1, len(keys_K) + 1), value=one_layer.by_frequency(norms_P), curve=kind)
 
 
-def spectrum(norms_P, keys_K, hue: str, level: float | None = None, height: int = TALL) -> alt.LayerChart:
-    """Bars of `spectrum_table`, key frequencies in colour; dashed: the level that separates them."""
-    few = list(range(1, len(keys_K) + 1, max(1, len(keys_K) // 14)))
-    bars = (
-        alt.Chart(spectrum_table(norms_P, keys_K))
-        .mark_bar()
-        .encode(
-            x=alt.X("k:O", title="frequency k", axis=alt.Axis(values=few, labelAngle=0)),
-            y=alt.Y("value:Q", title="norm (weight units)"),
-            color=_colours({"key frequency": hue, "other": COLOURS["others"]}, "square"),
-            tooltip=tips(k="frequency k", value="norm", curve="kind"),
-        )
+def spectrum(name: str, frame: Frame, keys_K, step: int, height: int = HEIGHT) -> Chart:
+    """Bars of `spectrum_table` for one of LAYERS, key frequencies in colour; of W_L dashed: the level that separates
+    them."""
+    norms_P, (layer, hue) = frame[name], LAYERS[name]
+    line = level(one_layer.by_frequency(norms_P), keys_K) if name == "map_norms" else None
+    rows = spectrum_table(norms_P, keys_K)
+    tables = {"bars": rows, "level": table(level=np.array([] if line is None else [line], float))}
+    return Chart(
+        drawing(_spectrum, tables, K=len(keys_K), hue=hue, height=height), f"{layer} at step {step:,}",
+        "Length of cosine and sine together: at first all are alike, a circuit is a few tall bars. The "
+        "constant, left out, "
+        f"has length {norms_P[0]:.2g}." + " Dashed: what separates key from other." * (line is not None), rows=rows,
+    )  # fmt: skip
+
+
+def _spectrum(K, hue, height):
+    colour = hues(
+        ("key frequency", "other"), {"key frequency": hue, "other": COLOURS["others"]}, legend=legend("square")
     )
-    if level is None:
-        return alt.layer(bars).properties(height=height)
-    line = alt.Chart(table(level=[level])).mark_rule(strokeDash=[4, 3], color=COLOURS["others"])
-    return alt.layer(bars, line.encode(y=alt.Y("level:Q"))).properties(height=height)
+    bars = alt.Chart(named("bars")).mark_bar().encode(
+        x=alt.X("k:O", title="frequency k", axis=few(K)), y=alt.Y("value:Q", title="norm (weight units)"), color=colour,
+        tooltip=tips(k="frequency k", value="norm", curve="kind"),
+    )  # fmt: skip
+    return alt.layer(bars, alt.Chart(named("level")).mark_rule(**DASHED).encode(y=alt.Y("level:Q")), height=height)
 
 
 def level(norms_K: np.ndarray, keys_K: np.ndarray) -> float | None:
@@ -177,53 +194,86 @@ def circle_table(points_P2: np.ndarray, k: int) -> pa.Table:
     return table(a=a, turn=k * a % len(a), x=points_P2[:, 0], y=points_P2[:, 1])
 
 
-def circle(points_P2: np.ndarray, k: int, height: int = 330) -> alt.LayerChart:
+def circle(points_P2: np.ndarray, k: int, share: float, step: int, side: int = 300) -> Chart:
     """Dots: the embeddings of the residues on the plane of frequency k; joined in the order of k a mod p."""
-    x_scale, y_scale = square(1.15 * float(np.abs(points_P2).max()) or 1.0)
-    axis = alt.Axis(grid=False, tickCount=4)
-    x = alt.X("x:Q", title="for cos wₖa (weight units)", scale=x_scale, axis=axis)
-    y = alt.Y("y:Q", title="for sin wₖa", scale=y_scale, axis=axis)
     rows = circle_table(points_P2, k)
     closed = pa.concat_tables([rows.sort_by("turn"), rows.sort_by("turn").slice(0, 1)])
     closed = closed.append_column("at", pa.array(np.arange(len(closed))))
-    web = alt.Chart(closed).mark_line(strokeWidth=0.8, color=COLOURS["others"]).encode(
-        x=x, y=y, order=alt.Order("at:Q")
+    reach = 1.15 * float(np.abs(points_P2).max()) or 1.0
+    radius = np.hypot(*points_P2.T)
+    return Chart(
+        drawing(_circle, {"web": closed, "dots": rows}, p=len(rows), reach=reach, side=side),
+        f"k = {k}: {share:.0%} of the embedding",
+        f"Step {step:,}. Embeddings of the residues on the plane where cos wₖa and sin wₖa are written, joined "
+        "in the order "
+        f"of k·a mod p. Radius {radius.mean():.2g} ± {radius.std():.1g}.", rows=rows,
     )  # fmt: skip
+
+
+def _circle(p, reach, side):
+    axes = square_axes("for cos wₖa", "for sin wₖa", reach)
+    web = alt.Chart(named("web")).mark_line(strokeWidth=0.8, color=COLOURS["others"])
+    key = alt.Legend(orient="top", title="k·a mod p", titleOrient="left", format="d", tickCount=4, gradientLength=120)
     dots = (
-        alt.Chart(rows)
+        alt.Chart(named("dots"))
         .mark_circle(opacity=1, size=42)
         .encode(
-            x=x,
-            y=y,
-            color=alt.Color(
-                "turn:Q",
-                scale=ring_scale(0, len(rows)),
-                legend=alt.Legend(orient="top", title="k·a mod p", format="d", tickCount=4, gradientLength=120),
-            ),
+            **axes,
+            color=alt.Color("turn:Q", scale=ring_scale(0, p), legend=key),
             tooltip=tips(a="residue a", turn="k·a mod p"),
         )
     )
-    return alt.layer(web, dots).properties(height=height)
+    return alt.layer(web.encode(**axes, order=alt.Order("at:Q")), dots, height=side, width=side)
 
 
-def tiles(maps_XPP: np.ndarray, titles: list[str], columns: int = 4, top: float | None = None) -> alt.LayerChart:
-    """Small maps over (a, b), a down and b across, from 0 (pale) to `top` or to each map's own largest value."""
+def tiles(maps_XPP: np.ndarray, titles: list[str], columns: int = 4, top: float | None = None, side: int = 150):
+    """Small square maps over (a, b), a down and b across, from 0 to `top` or to each map's own largest value."""
+    colours = SEQUENTIAL[style.theme()]
     r, c = np.divmod(np.arange(len(maps_XPP)), columns)
     tops = [top or float(one.max()) or 1.0 for one in maps_XPP]
-    uri = np.array([png_uri(ramp(one / high, SEQUENTIAL)) for one, high in zip(maps_XPP, tops, strict=True)])
-    rows = table(uri=uri, title=np.array(titles), x=c + 0.04, x2=c + 0.96, y=r + 0.17, y2=r + 0.97, middle=c + 0.5)
-    count = int(r[-1]) + 1
-    x = alt.X("x:Q", scale=alt.Scale(domain=[0, columns], nice=False), axis=None)
-    y = alt.Y("y:Q", scale=alt.Scale(domain=[count, 0], nice=False), axis=None)
-    pictures = alt.Chart(rows).mark_image(smooth=False, aspect=False).encode(
-        url=alt.Url("uri:N"), x=x, x2=alt.X2("x2"), y=y, y2=alt.Y2("y2")
+    uri = np.array([png_uri(ramp((one / high).clip(0, 1), colours)) for one, high in zip(maps_XPP, tops, strict=True)])
+    shown = table(
+        uri=uri, title=np.array(titles), x=c * (side + 14.0), x2=c * (side + 14.0) + side, y=r * (side + 24.0) + 18,
+        y2=r * (side + 24.0) + 18 + side,
     )  # fmt: skip
-    names = (
-        alt.Chart(rows)
-        .mark_text(dy=-7, fontSize=11, color=COLOURS["others"], limit=0)
-        .encode(x=alt.X("middle:Q", scale=alt.Scale(domain=[0, columns], nice=False), axis=None), y=y, text="title:N")
+    return drawing(_tiles, {"tiles": shown}, width=columns * (side + 14), height=(int(r[-1]) + 1) * (side + 24) + 8)
+
+
+def _tiles(width, height):
+    x = alt.X("x:Q", scale=alt.Scale(domain=[0, width], nice=False), axis=None)
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[height, 0], nice=False), axis=None)
+    maps, how = alt.Chart(named("tiles")), {"fontSize": 12, "color": COLOURS["others"], "limit": 0}
+    pictures = maps.mark_image(smooth=False, aspect=False).encode(
+        url=alt.Url("uri:N"), x=x, x2=alt.X2("x2"), y=y, y2=alt.Y2("y2")
     )
-    return alt.layer(pictures, names).properties(height=170 * count)
+    names = maps.mark_text(dy=-7, align="left", **how).encode(x=x, y=y, text="title:N")
+    return alt.layer(pictures, names, width=width, height=height)
+
+
+def neuron_maps(frame: Frame, step: int) -> Chart:
+    """The activations of the purest neurons of each frequency."""
+    maps, m = frame["maps"], frame["map_neuron"]
+    names = [f"{i}: k = {frame['neuron_frequency'][i]}, {frame['neuron_share'][i]:.0%}" for i in m]
+    tops = maps.max((1, 2))
+    return Chart(
+        tiles(maps, names), f"The purest neurons of each frequency at step {step:,}",
+        "Activation, a down and b across, from 0 to the neuron's largest value, here "
+        f"{tops.min():.2g} to {tops.max():.2g}. Titles: neuron, its frequency, that frequency's share of its variance.",
+        rows=lambda: maps_table(maps, names),
+    )  # fmt: skip
+
+
+def attention_maps(frame: Frame, heads: int, step: int) -> Chart:
+    """Where the last token looks, by head and operand."""
+    p = frame["attention"].shape[-1]
+    maps = frame["attention"].transpose(1, 0, 2, 3).reshape(-1, p, p)
+    names = [f"head {h} to {token}" for token in "ab" for h in range(1, heads + 1)]
+    return Chart(
+        tiles(maps, names, heads, 1.0), f"Where “=” looks at step {step:,}",
+        f"Attention from “=”, a down and b across, from 0 to 1. The rest, on average {1 - 2 * maps.mean():.1%}, "
+        "goes to "
+        "“=” itself. Stripes: a head that weighs a wave in a against one in b.", rows=lambda: maps_table(maps, names),
+    )  # fmt: skip
 
 
 def maps_table(maps_XPP: np.ndarray, names: list[str]) -> pa.Table:
@@ -232,9 +282,26 @@ def maps_table(maps_XPP: np.ndarray, names: list[str]) -> pa.Table:
     return table(a=a, b=b, **{name: one.ravel() for name, one in zip(names, maps_XPP, strict=True)})
 
 
-def pairs(probability_PP: np.ndarray, height: int = 330) -> Drawing:
+def pairs(probability_PP: np.ndarray, step: int, side: int = fields.SIDE) -> Chart:
     """Probability of the right answer to every ordered pair, a down and b across."""
-    return heatmap(probability_PP, "b", "a", "probability", diverging=False, height=height, cells=0, top=1.0)
+    p = len(probability_PP)
+    field = heatmap(
+        probability_PP,
+        counted("b", p),
+        counted("a", p),
+        "probability",
+        diverging=False,
+        height=side,
+        square=True,
+        top=1.0,
+        cells=0,
+    )
+    return Chart(
+        field, f"Which sums does it know at step {step:,}?",
+        "Probability of the right answer, a down and b across: above one half in "
+        f"{(probability_PP > 0.5).mean():.0%} of "
+        "the pairs.", rows=lambda: maps_table(probability_PP[None], ["probability"]),
+    )  # fmt: skip
 
 
 def strongest(lengths_PP: np.ndarray, count: int = 12) -> list[tuple[str, str, float]]:
@@ -266,12 +333,20 @@ def mode_ticks(p: int, most: int = 24) -> tuple[np.ndarray, list[str]]:
     return at, [fourier.mode_names(p)[i] for i in at]
 
 
-def modes(lengths_PP: np.ndarray, height: int = 420) -> Drawing:
+def modes(lengths_PP: np.ndarray, step: int, keys: int, side: int = 380) -> Chart:
     """The logits as products of a mode of a (down) and of b (across), in `decades`."""
-    names, value = fourier.mode_names(len(lengths_PP)), f"decades over 1/{10**DECADES:,}"
-    return heatmap(
-        decades(lengths_PP), "mode of b", "mode of a", value, x_names=names, y_names=names, diverging=False,
-        height=height, cells=0,
+    side_ = fields.modes(len(lengths_PP))
+    field = heatmap(
+        decades(lengths_PP), side_._replace(title="mode of b"), side_._replace(title="mode of a"),
+        f"decades over 1/{10**DECADES:,}", diverging=False, height=side, square=True, cells=0,
+    )  # fmt: skip
+    held = sum(share for *_, share in strongest(lengths_PP, 4 * max(1, keys)))
+    return Chart(
+        field, f"In two-dimensional Fourier space, step {step:,}",
+        f"Length over the answers of each product of modes; log scale, {DECADES} decades, constant left out. A "
+        "network that "
+        f"adds has four strong cells per key frequency; the {4 * max(1, keys)} strongest hold {held:.0%} of the power.",
+        rows=lambda: modes_table(lengths_PP),
     )  # fmt: skip
 
 
@@ -288,20 +363,22 @@ def use_table(counts_K: np.ndarray) -> pa.Table:
     return table(k=np.arange(1, len(counts_K) + 1), neurons=counts_K, share=counts_K / max(1, counts_K.sum()))
 
 
-def use(counts_K: np.ndarray, hue: str, height: int = 250) -> alt.Chart:
+def use(record: Record, name: str, hue: str, height: int = HEIGHT) -> Chart:
     """Bars: the share of neurons at each frequency."""
-    few = list(range(1, len(counts_K) + 1, max(1, len(counts_K) // 12)))
-    percent = alt.Axis(format="%", tickCount=4)
-    return (
-        alt.Chart(use_table(counts_K))
-        .mark_bar(color=hue)
-        .encode(
-            x=alt.X("k:O", title="frequency k", axis=alt.Axis(values=few, labelAngle=0)),
-            y=alt.Y("share:Q", title="share of those neurons", axis=percent),
-            tooltip=[alt.Tooltip("k:O", title="frequency k"), alt.Tooltip("neurons:Q", title="neurons"),
-                     alt.Tooltip("share:Q", title="share", format=".1%")],
-        )
-        .properties(height=height)
+    counts_K = used(record.frames[-1], record.run.K)
+    return Chart(
+        drawing(_use, {"bars": use_table(counts_K)}, K=len(counts_K), hue=hue, height=height),
+        f"Frequencies used, {name}",
+        f"Last frame; {int(counts_K.sum()):,} neurons, {int((counts_K > 0).sum())} of {len(counts_K)} frequencies.",
+    )
+
+
+def _use(K, hue, height):
+    return alt.Chart(named("bars"), height=height).mark_bar(color=hue).encode(
+        x=alt.X("k:O", title="frequency k", axis=few(K)),
+        y=alt.Y("share:Q", title="share of those neurons", axis=alt.Axis(format="%", tickCount=4)),
+        tooltip=[alt.Tooltip("k:O", title="frequency k"), alt.Tooltip("neurons:Q", title="neurons"),
+                 alt.Tooltip("share:Q", title="share", format=".1%")],
     )  # fmt: skip
 
 

@@ -6,45 +6,61 @@ import pyarrow as pa
 
 from ..maths import fourier
 from ..records.rows import LAYERS
-from .style import COLOURS, DIVERGING, Drawing, drawing, few, heatmap, named, ring_scale, table, tips
+from . import style
+from .chart import Chart, drawing
+from .fields import counted, heatmap
+from .fields import modes as mode_side
+from .neurons import CELLS
+from .style import COLOURS, DIVERGING, few, hues, legend, named, ring_scale, square_axes, table, tips, unit_circle
 
-CELLS = 300  # above this many, coefficients are drawn as one image, which plays faster
-ASPECT = 1.45  # half the side of the square that holds a ring of radius 1
+BOTH = tuple(style.LAYERS)
 
 
-def modes(coef: dict[str, np.ndarray], neurons: np.ndarray, layer: str, height: int = 460) -> Drawing:
-    """Coefficients, a row a neuron; a click on a row selects its number `y`, under the name `row`."""
-    names = fourier.mode_names(coef[layer].shape[1])
-    return heatmap(
-        coef[layer], "Fourier mode", "neuron", f"{layer} coefficient", x_names=names, y_names=neurons.tolist(),
-        height=height, cells=CELLS,
+def modes(
+    coef: dict[str, np.ndarray], neurons: np.ndarray, layer: str, step: int, top: float | None = None, height: int = 330
+) -> Chart:
+    """Coefficients, a row a neuron; a click on a row selects its number `row`, under the name `row`."""
+    rows = coef[layer]
+    held = float(fourier.ipr(fourier.amplitudes(rows)).mean())
+    field = heatmap(
+        rows, mode_side(rows.shape[1]), counted("neuron", neurons.tolist(), 20), f"{layer} coefficient", height=height,
+        cells=CELLS, top=top,
+    )  # fmt: skip
+    return Chart(
+        field, f"{layer.capitalize()} layer at step {step:,}",
+        f"A row per neuron; mean IPR of these {held:.2f}." + " Click a row to inspect its neuron." * (layer == "input"),
+        f"Fourier coefficients of {len(neurons)} neurons, {layer} layer, at step {step:,}",
+        lambda: table(neuron=neurons, **dict(zip(fourier.mode_names(rows.shape[1]), rows.T, strict=True))),
     )  # fmt: skip
 
 
-def modes_table(coef: dict[str, np.ndarray], neurons: np.ndarray, layer: str) -> pa.Table:
-    """One row a neuron, one column a mode."""
-    names = fourier.mode_names(coef[layer].shape[1])
-    return table(neuron=neurons, **{name: coef[layer][:, i] for i, name in enumerate(names)})
-
-
 def fit_table(found: dict) -> pa.Table:
-    """The weights and their best cosine, a row a residue."""
-    return table(j=np.arange(len(found["row"])), weight=found["row"], cosine=found["fit"])
+    """The weights and their best cosine, a row a residue j; `turn` is k j mod p."""
+    j = np.arange(len(found["row"]))
+    return table(j=j, turn=found["k"] * j % len(j), weight=found["row"], cosine=found["fit"])
 
 
-def cosine_fit(found: dict, layer: str, height: int = 200) -> Drawing:
-    """Dots: the weights. Dashed: their best single cosine, drawn between the residues too."""
-    p = len(found["row"])
-    fine = np.linspace(0, p - 1, 12 * p if p < 30 else 6 * p if p < 60 else 4 * p)
-    curve = found["magnitude"] * np.cos(2 * np.pi * found["k"] * fine / p + found["phase"])
-    tables = {"curve": table(j=fine, weight=curve), "dots": fit_table(found)}
-    return drawing(_cosine_fit, tables, p=p, layer=layer, height=height)
+def cosine_fit(found: dict, layer: str, neuron: int, step: int, height: int = 190) -> Chart:
+    """Dots: the weights. Line: their best single cosine, which makes one turn in the order of k j mod p."""
+    p, k = len(found["row"]), found["k"]
+    fine = np.linspace(0, p, 121)
+    curve = found["magnitude"] * np.cos(2 * np.pi * fine / p + found["phase"])
+    tables = {"curve": table(turn=fine, weight=curve), "dots": fit_table(found)}
+    r2 = "–" if found["r2"] is None else f"{found['r2']:.3f}"
+    return Chart(
+        drawing(_cosine_fit, tables, p=p, layer=layer, k=k, height=height),
+        f"Neuron {neuron}, {layer}: k = {k}, R² = {r2}",
+        f"Weight of residue j at {k}·j mod {p}, where frequency {k} makes one turn, at step {step:,}. Line: the cosine "
+        "nearest to the weights, R² of their variance.",
+        f"Weights of neuron {neuron}, {layer} layer, and their best cosine at step {step:,}", lambda: fit_table(found),
+    )  # fmt: skip
 
 
-def _cosine_fit(p, layer, height):
-    x = alt.X("j:Q", title="residue j", scale=alt.Scale(domain=[-0.5, p - 0.5], nice=False), axis=alt.Axis(grid=False))
+def _cosine_fit(p, layer, k, height):
+    x = alt.X("turn:Q", title=f"{k}·j mod {p}" if k > 1 else "residue j", axis=alt.Axis(grid=False, tickMinStep=1),
+              scale=alt.Scale(domain=[-0.5, p], nice=False))  # fmt: skip
     y = alt.Y("weight:Q", title=f"{layer} weight", axis=alt.Axis(tickCount=4))
-    line = alt.Chart(named("curve")).mark_line(strokeDash=[4, 3], strokeWidth=1.3, color=COLOURS["others"])
+    line = alt.Chart(named("curve")).mark_line(strokeWidth=1.6, color=COLOURS["others"])
     dots = alt.Chart(named("dots")).mark_circle(size=34, opacity=1, color=COLOURS[layer])
     says = tips(j="residue j", weight="weight", cosine="single cosine")
     return alt.layer(line.encode(x=x, y=y), dots.encode(x=x, y=y, tooltip=says), height=height)
@@ -54,55 +70,32 @@ def spectrum_table(coef: dict[str, np.ndarray], place: int) -> pa.Table:
     """Magnitude of every cosine of one neuron in both layers."""
     both = [fourier.cosines(coef[layer][place : place + 1])[0][0] for layer in LAYERS]
     k = np.arange(1, len(both[0]) + 1)
-    return table(
-        k=np.tile(k, 2), layer=np.repeat([f"{layer} layer" for layer in LAYERS], len(k)), value=np.concatenate(both)
-    )
+    return table(k=np.tile(k, 2), layer=np.repeat(BOTH, len(k)), value=np.concatenate(both))
 
 
-def spectrum(coef: dict[str, np.ndarray], place: int, height: int = 290) -> Drawing:
+def spectrum(coef: dict[str, np.ndarray], place: int, neuron: int, step: int, height: int = 220) -> Chart:
     """Bars side by side: the two layers of one neuron should peak at the same k."""
     rows = spectrum_table(coef, place)
-    return drawing(_spectrum, {"bars": rows}, K=len(rows) // 2, height=height)
+    value = np.array(rows["value"]).reshape(2, -1)
+    peak, share = value.argmax(1) + 1, value.max(1) ** 2 / (value**2).sum(1).clip(1e-30)
+    same = f"Both layers peak at k = {peak[0]}" if peak[0] == peak[1] else (
+        f"The input layer peaks at k = {peak[0]}, the output layer at {peak[1]}")  # fmt: skip
+    return Chart(
+        drawing(_spectrum, {"bars": rows}, K=value.shape[1], height=height),
+        f"Spectrum of neuron {neuron} at step {step:,}",
+        f"{same}, with {share[0]:.0%} and {share[1]:.0%} of the power of their rows.",
+        f"Magnitude of every frequency in both layers of neuron {neuron} at step {step:,}", rows,
+    )  # fmt: skip
 
 
 def _spectrum(K, height):
-    names = [f"{layer} layer" for layer in LAYERS]
-    return (
-        alt.Chart(named("bars"), height=height)
-        .mark_bar()
-        .encode(
-            x=alt.X("k:O", title="frequency k", axis=few(K)),
-            xOffset=alt.XOffset("layer:N", sort=names),
-            y=alt.Y("value:Q", title="magnitude (weight units)"),
-            color=alt.Color(
-                "layer:N",
-                scale=alt.Scale(domain=names, range=[COLOURS[layer] for layer in LAYERS]),
-                legend=alt.Legend(orient="top", title=None),
-            ),
-            tooltip=tips(layer="layer", k="frequency k", value="magnitude"),
-        )
-    )
-
-
-def square(side: float = ASPECT) -> tuple[alt.Scale, alt.Scale]:
-    """Scales of x and y that keep a circle round however wide the chart is."""
-    ends = [alt.ExprRef(f"{sign}{side} * max(1, width / height)") for sign in ("-", "")]
-    tall = [alt.ExprRef(f"{sign}{side} * max(1, height / width)") for sign in ("-", "")]
-    return tuple(alt.Scale(domainMin=a, domainMax=b, nice=False, zero=False) for a, b in (ends, tall))
-
-
-def round_axes(x_title: str, y_title: str, side: float = ASPECT) -> dict:
-    """Bare axes of a round chart, as keywords for `encode`."""
-    bare = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
-    x_scale, y_scale = square(side)
-    return {"x": alt.X("x:Q", title=x_title, scale=x_scale, axis=bare),
-            "y": alt.Y("y:Q", title=y_title, scale=y_scale, axis=bare)}  # fmt: skip
-
-
-def unit_circle() -> pa.Table:
-    """Points of the unit circle in order."""
-    around = np.linspace(0, 2 * np.pi, 91)
-    return table(x=np.cos(around), y=np.sin(around), at=around)
+    bars = alt.Chart(named("bars"), height=height).mark_bar()
+    return bars.encode(
+        x=alt.X("k:O", title="frequency k", axis=few(K)), xOffset=alt.XOffset("layer:N", sort=list(BOTH)),
+        y=alt.Y("value:Q", title="magnitude (weight units)"),
+        color=hues(BOTH, style.LAYERS, "layer", legend("square")),
+        tooltip=tips(layer="layer", k="frequency k", value="magnitude"),
+    )  # fmt: skip
 
 
 def circle_table(row: np.ndarray, k: int) -> pa.Table:
@@ -116,29 +109,36 @@ def circle_table(row: np.ndarray, k: int) -> pa.Table:
     )  # fmt: skip
 
 
-def circle(row: np.ndarray, k: int, layer: str, height: int = 370) -> Drawing:
+def circle(row: np.ndarray, k: int, layer: str, neuron: int, step: int, side: int = 330) -> Chart:
     """The weights of one neuron on the circle, joined in the order of k j mod p."""
     rows = circle_table(row, k)
     ordered = rows.sort_by("turn")
     web = pa.concat_tables([ordered, ordered.slice(0, 1)]).select(["x", "y"])
     tables = {"rest": unit_circle(), "web": web.append_column("at", pa.array(np.arange(len(web)))), "dots": rows}
-    return drawing(_circle, tables, p=len(row), layer=layer, height=height)
+    return Chart(
+        drawing(_circle, tables, p=len(row), layer=layer, side=side),
+        f"{layer.capitalize()} weights on the circle of residues, k = {k}",
+        f"Step {step:,}. Residue j stands at angle 2πkj/p; a positive weight pushes it outward, a negative one inward. "
+        "At the neuron's own k the dots form one smooth bulge; at any other they scatter.",
+        f"{layer.capitalize()} weights of neuron {neuron} around the circle of residues at step {step:,}", rows,
+    )  # fmt: skip
 
 
-def _circle(p, layer, height):
-    at = round_axes("cos(2πkj/p)", "sin(2πkj/p)")
+def _circle(p, layer, side):
+    at = square_axes("", "", 1.45)
     rest = alt.Chart(named("rest")).mark_line(strokeWidth=1, strokeDash=[2, 3], color=COLOURS["others"])
     web = alt.Chart(named("web")).mark_line(strokeWidth=0.8, color=COLOURS["others"])
-    dots = alt.Chart(named("dots")).mark_circle(opacity=1, stroke=DIVERGING[2], strokeWidth=0.5)
+    dots = alt.Chart(named("dots")).mark_circle(opacity=1, stroke=DIVERGING["light"][2], strokeWidth=0.5)
+    key = alt.Legend(
+        orient="top", title="k·j mod p", titleOrient="left", format="d", tickCount=min(4, p), gradientLength=120
+    )
     dots = dots.encode(
         **at,
         size=alt.Size("size:Q", scale=alt.Scale(range=[15, 190], zero=True), legend=None),
-        color=alt.Color(
-            "turn:Q",
-            scale=ring_scale(0, p),
-            legend=alt.Legend(orient="top", title="k·j mod p", format="d", tickCount=4, gradientLength=120),
-        ),
+        color=alt.Color("turn:Q", scale=ring_scale(0, p), legend=key),
         tooltip=tips(j="residue j", turn="k·j mod p", weight=f"{layer} weight"),
     )
     order = alt.Order("at:Q")
-    return alt.layer(rest.encode(**at, order=order), web.encode(**at, order=order), dots, height=height)
+    return alt.layer(
+        rest.encode(**at, order=order), web.encode(**at, order=order), dots, height=side, width=side
+    )  # fmt: skip

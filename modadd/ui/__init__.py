@@ -13,6 +13,7 @@ looked up in that order by `find`.
     along        taking a whole run home
     bin          choosing a run by its id, training it again, deleting it, and taking that back
     early        the server, which loads ahead what takes long
+    tables       tables of results
     progress     how a run is doing, and the buttons that steer it
     words        numbers and foreign text as people read them
 """
@@ -21,7 +22,7 @@ from . import early, links
 from .along import take_along
 from .bar import open_run
 from .bin import bin_of_runs, chosen_card, delete, train_again
-from .charts import csv, draw, frozen, show, specification
+from .charts import csv, draw, figure, row, show, specification
 from .clock import film, play, player
 from .lookup import (
     HOMES,
@@ -43,12 +44,13 @@ from .lookup import (
 )
 from .navigation import GROUPS, PAGES, log_steps, navigate, page
 from .progress import headline, stage_line, status, steers, stop_all
+from .tables import table
 from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
     "GROUPS", "HOMES", "PAGES", "TICK", "Found", "asked_run", "bin_of_runs", "choose_run", "chosen_card",
-    "compare_link", "count", "csv", "default_device", "delete", "devices", "draw", "duration", "early", "film",
-    "find", "follow", "frozen", "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached", "number",
-    "offer", "open_run", "page", "plain", "play", "player", "price", "provenance", "refusals", "show", "size",
-    "specification", "stage_line", "status", "steers", "stop_all", "take_along", "train_again", "with_asked",
+    "compare_link", "count", "csv", "default_device", "delete", "devices", "draw", "duration", "early", "figure",
+    "film", "find", "follow", "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached", "number",
+    "offer", "open_run", "page", "plain", "play", "player", "price", "provenance", "refusals", "row", "show", "size",
+    "specification", "stage_line", "status", "steers", "stop_all", "table", "take_along", "train_again", "with_asked",
 ]  # fmt: skip

@@ -1,15 +1,15 @@
-"""Charts on a page: drawn in place, with what to look for, and to take home as CSV, SVG, PNG or PDF."""
+"""Charts on a page: drawn in place, with what to look for, and one menu to save them as CSV, SVG, PNG or PDF."""
 
 import io
-import threading
 from collections.abc import Callable
 
-import altair as alt
 import streamlit as st
-from altair.utils import schemapi
 
-from ..figures.style import Drawing
+from ..figures import style
+from ..figures.chart import Chart, Drawing, complete
 from . import reels
+
+style.theme = lambda: st.context.theme.type or "light"
 
 # A description and a tooltip made for every mark of every redraw cost more than the marks; charts have an alt
 # text, and those with something to tell have tooltips of their own.
@@ -18,78 +18,121 @@ QUIET = {"mark": {"aria": False, "tooltip": None}, "axis": {"aria": False}, "leg
 FILMED = {"usermeta": {"embedOptions": {"renderer": "canvas"}}}
 # Every chart listens, so that the scripts of the frame find it.
 LISTENS = {"name": "film", "value": 0, "on": [{"events": "window:film", "update": "0"}]}
+# The menu of a chart shows itself under the mouse and to the keyboard; a chart of fixed size shrinks with the screen.
+CSS = """
+[class*="st-key-figure-"] [class*="st-key-save-"] {opacity: 0; transition: opacity .15s}
+[class*="st-key-figure-"]:is(:hover, :focus-within) [class*="st-key-save-"] {opacity: 1}
+@media (hover: none) {[class*="st-key-figure-"] [class*="st-key-save-"] {opacity: 1}}
+[class*="st-key-chart-"] [data-testid="stElementToolbar"] {display: none}
+[class*="st-key-chart-"] :is(svg.marks, canvas.marks) {max-width: 100%; height: auto !important}
+"""
 
-Chart = alt.TopLevelMixin | Drawing
-
-
-class _Drawing(threading.local):
-    """The data of the chart that this session's thread is turning into a specification."""
-
-    datasets: dict | None = None
-
-
-_drawing = _Drawing()
-
-
-def _by_name(data):
-    # Data travel beside the specification as Arrow, so that an update swaps them in place.
-    if _drawing.datasets is None:
-        return alt.default_data_transformer(data)
-    moment = data.column_names == ["step"] and len(data) == 1 and "now" not in _drawing.datasets
-    name = "now" if moment else f"data{len(_drawing.datasets)}"
-    _drawing.datasets[name] = data
-    return {"name": name}
+Shown = Chart | Callable[[int], Chart] | str
+"""A chart; or one that follows the player, as a function of the moment; or a sentence that says why there is none."""
 
 
-alt.data_transformers.register("by_name", _by_name)
-alt.data_transformers.enable("by_name")
-schemapi.disable_debug_mode()  # a schema check of every mark costs more than drawing it
+def specification(chart) -> dict:
+    """Vega-Lite of any chart, with the data as Arrow tables under `datasets`."""
+    drawn = Drawing.of(chart.drawing if isinstance(chart, Chart) else chart)
+    return {"datasets": drawn.tables} | complete(drawn.spec, QUIET)
 
 
-def specification(chart: Chart) -> dict:
-    """Vega-Lite, with the data as Arrow tables under `datasets`."""
-    _drawing.datasets = {}
-    try:
-        spec = {"datasets": _drawing.datasets} | chart.to_dict(validate=False)
-    finally:
-        _drawing.datasets = None
-    own = spec.get("config", {})
-    return spec | {"config": QUIET | {part: QUIET.get(part, {}) | value if isinstance(value, dict) else value
-                                      for part, value in own.items()}}  # fmt: skip
+def draw(chart: Shown, key: str, says: str = "", pick=None) -> Chart | Drawing:
+    """Show a chart alone and return it; `key` keeps its place on the page between updates, `says` is its alternative
+    text; `pick` is called on a click.
 
 
-def frozen(chart: Chart) -> Drawing:
-    """A chart that is made once for all moments; a table of one `step` alone is the moment, which `at` moves."""
-    spec = specification(chart)
-    return Drawing(spec, spec.pop("datasets"))
-
-
-def draw(chart: Chart | Callable[[int], Chart], key: str, says: str, pick=None) -> dict:
-    """Show a chart and return its specification; `key` keeps its place on the page between updates, `says` is its
-    alt text; `pick` is called on a click.
-
-    A chart that follows the player (`play`) is given as a function of the moment: the browser then draws it by itself
-    while it plays and while one drags.  Such a chart keeps its specification at all moments, and only its tables
-    change.  A chart over time takes part in hovering (hover.js) if its lines stand over a column `step`, with their
-    names in `curve` and their values in `value`; the moment in view is a table `now` of one `step`.
+    A chart that follows the player is given as a function of the moment: the browser then draws it by itself while it
+    plays and while one drags.  Such a chart keeps its specification at all moments, and only its tables change.  A
+    chart over time takes part in hovering (hover.js) if its lines stand over a column `step`, with their names in
+    `curve` and their values in `value`; the moment in view is a table `now` of one `step`.
     """
+    now = chart
     if callable(chart):
         moment, film = reels.now()
-        spec = _filmed(chart(moment))
-        shown = film.shows(key, lambda at: _filmed(chart(at)), moment) if film else spec
+        now = chart(moment)
+        shown = _filmed(now)
+        if film:
+            shown = film.shows(key, lambda at: _filmed(chart(at)), moment)
     else:
-        spec = shown = _listening(specification(chart))
+        shown = _listening(specification(chart))
+    says = says or getattr(now, "alt", "")
+    width = "content" if {"width", "hconcat"} & shown.keys() else "stretch"
     with st.container(key=f"chart-{key}"):
-        st.vega_lite_chart(None, shown, key=key, width="stretch", alt=says, on_select=pick or "ignore")
-    return spec
+        st.vega_lite_chart(None, shown, key=key, width=width, alt=says, on_select=pick or "ignore")
+    return now
 
 
-def _filmed(chart: Chart) -> dict:
+def _filmed(chart) -> dict:
     return _listening(specification(chart)) | FILMED
 
 
 def _listening(spec: dict) -> dict:
     return spec | {"params": [*spec.get("params", []), LISTENS]}
+
+
+def show(chart: Shown, key: str, pick=None, file: str | None = None):
+    """A chart under its title, with its caption and a menu to save it, under the name of the run in view and `file`,
+    or else `key`.  `pick` is called on a click."""
+    if isinstance(chart, str):
+        st.info(chart)
+        return
+    with st.container(key=f"figure-{key}", gap="xxsmall"):
+        head = st.container(horizontal=True, vertical_alignment="center")
+        now = draw(chart, key, "", pick)
+        with head:
+            st.markdown(f"**{now.title}**", width="stretch")
+            _menu(now, key, file or key)
+        if now.caption:
+            st.caption(now.caption)
+
+
+def row(
+    *charts: tuple[str, Shown], widths: list[float] | None = None, abreast: int | None = None,
+    picks: dict | None = None, files: dict[str, str] | None = None,
+):  # fmt: skip
+    """Charts beside each other, each with its key, or so many `abreast` in rows of equal columns; `picks` are what
+    clicks call and `files` names of files, by key."""
+    wide = abreast or len(charts)
+    for start in range(0, len(charts), wide or 1):
+        for column, (key, chart) in zip(st.columns(widths or wide), charts[start : start + wide], strict=False):
+            with column:
+                show(chart, key, (picks or {}).get(key), (files or {}).get(key))
+
+
+def figure(name: str, charts: Callable[[], Drawing], key: str, level: str = "subheader"):
+    """A heading for a figure of the paper that is drawn as several charts, and a menu to save them as one picture."""
+    with st.container(horizontal=True, vertical_alignment="bottom", key=f"figure-{key}"):
+        getattr(st, level)(name, width="stretch")
+        _menu(charts, key, key, "Save the whole figure")
+
+
+def _menu(chart, key: str, file: str, label: str = ""):
+    """Four files, each made when it is asked for."""
+    home = st.popover(
+        label or "Save", type="tertiary", icon=":material/download:", key=f"save-{key}", on_change="rerun",
+        width="content",
+    )  # fmt: skip
+    if not home.open:
+        return
+    from ..figures import export
+
+    of = st.session_state.get("in-view") or f"p{st.session_state['p']:03d}"
+    look = style.theme()
+    whole = lambda: chart() if callable(chart) else chart  # noqa: E731
+    files = {
+        "svg": ("Chart as SVG", "image/svg+xml", lambda: export.svg(specification(whole()), look)),
+        "png": ("Chart as PNG", "image/png", lambda: export.png(specification(whole()), look)),
+        "pdf": ("Chart as PDF", "application/pdf", lambda: export.pdf(specification(whole()), look)),
+    }
+    if isinstance(chart, Chart):
+        files = {"csv": ("Data as CSV", "text/csv", lambda: csv(chart.table()))} | files
+    with home:
+        for kind, (words, mime, make) in files.items():
+            st.download_button(
+                words, make, f"{of}-{file}.{kind}", mime, key=f"{kind}-{key}", on_click="ignore", type="tertiary",
+                width="stretch",
+            )  # fmt: skip
 
 
 def csv(log) -> bytes:
@@ -99,41 +142,3 @@ def csv(log) -> bytes:
     buffer = io.BytesIO()
     arrow_csv.write_csv(log, buffer)
     return buffer.getvalue()
-
-
-def show(
-    title: str, look_for: str, chart: Chart | Callable[[int], Chart], key: str, rows, says: str, pick=None, file=None
-):
-    """A chart under its title, with what to look for in it; to take home as the table that `rows` makes (None: the
-    longest of the chart) and as a picture, under the name of the run in view and `file`, or else `key`.  `pick` is
-    called on a click."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{title}**", width="stretch")
-        home = st.popover(
-            "Save", type="tertiary", icon=":material/download:", key=f"save-{key}", on_change="rerun", width="content"
-        )
-    spec = draw(chart, key, says, pick)
-    if look_for:
-        st.caption(look_for)
-    if home.open:
-        with home:
-            _take_home(spec, key, file or key, rows or (lambda: max(spec["datasets"].values(), key=len)))
-
-
-def _take_home(spec: dict, key: str, file: str, rows):
-    """Four files, each made when it is asked for."""
-    from ..figures import export
-
-    of = st.session_state.get("in-view") or f"p{st.session_state['p']:03d}"
-    theme = st.context.theme.type or "light"
-    files = {
-        "csv": ("Data as CSV", "text/csv", lambda: csv(rows())),
-        "svg": ("Chart as SVG", "image/svg+xml", lambda: export.svg(spec, theme)),
-        "png": ("Chart as PNG", "image/png", lambda: export.png(spec, theme)),
-        "pdf": ("Chart as PDF", "application/pdf", lambda: export.pdf(spec, theme)),
-    }
-    for kind, (label, mime, make) in files.items():
-        st.download_button(
-            label, make, f"{of}-{file}.{kind}", mime, key=f"{kind}-{key}", on_click="ignore", type="tertiary",
-            width="stretch",
-        )  # fmt: skip

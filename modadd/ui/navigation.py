@@ -7,7 +7,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.util import calc_hash
 
 from ..jobs import hosting
-from . import bar, links
+from . import bar, charts, links
 from .lookup import lab
 from .words import plain
 
@@ -73,6 +73,7 @@ def page(title: str, of_p: bool = True) -> int:
     st.set_page_config(page_title=f"{title} · modadd", page_icon=ICON, layout="wide")
     if hosting.hosted():
         _guard()
+    st.html(f"<style>{charts.CSS}</style>")
     links.arrive()
     state = st.session_state
     state.pop("in-view", None)

@@ -16,16 +16,17 @@ from matplotlib.patches import Patch, Rectangle
 from ... import data
 from ...maths import fourier, measures, theory
 from ...records.record import Record
-from .. import grokking
-from ..neurons import SHOWN, round_robin, winner
-from ..stages import SHADES
+from ..curves import stages
+from ..lottery import winner
+from ..neurons import SHOWN, round_robin
+from ..over_time import SHADE, SHADES
 from ..style import COLOURS, DIVERGING, HUE, RING, SEQUENTIAL
 
 SMALL, PLAIN = 7, 8  # points
 DPI = 200  # of the PNG files; PDF and SVG are vectors
-SIGNED = LinearSegmentedColormap.from_list("signed", DIVERGING)
+SIGNED = LinearSegmentedColormap.from_list("signed", DIVERGING["light"])
 AROUND = LinearSegmentedColormap.from_list("around", (*RING, RING[0]))
-AMOUNT = LinearSegmentedColormap.from_list("amount", SEQUENTIAL)
+AMOUNT = LinearSegmentedColormap.from_list("amount", SEQUENTIAL["light"])
 
 
 def save(made: Figure | dict, file: Path):
@@ -78,11 +79,12 @@ def _outline(ax, cells_xy, colour: str, width: float):
 def _stages(record: Record, width: float = 4.4):
     """A Figure whose axes are shaded by the stages of grokking; an end that was not reached is named so."""
     figure, ax = _figure(width=width, height=2.8)
-    stages = grokking.spans(record, measures.stages(record))
-    for name, span in stages.items():
-        open_end = name == [*stages][-1] and name != measures.STAGES[-1]
+    spans = stages(record).get("stages", {})
+    for name, span in spans.items():
+        open_end = name == [*spans][-1] and name != measures.STAGES[-1]
         label = f"{name} (end not reached)" if open_end else name
-        ax.axvspan(*span, color=dict(zip(measures.STAGES, SHADES, strict=True))[name], alpha=0.13, lw=0, label=label)
+        i = measures.STAGES.index(name)
+        ax.axvspan(*span, color=SHADES[i], alpha=SHADE[i], lw=0, label=label)
     ax.margins(x=0)
     return figure, ax
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ...analysis import phases
 from ...frames import one_layer
 from ...records.record import Record
-from ..stages import SHADES
+from ..over_time import SHADES
 from ..style import COLOURS, HUE
 from ..transformer import DECADES, LAYERS, LOSSES, decades, mode_ticks
 from .paper import AMOUNT, PLAIN, SMALL, _dress, _figure, _heat
