@@ -146,7 +146,7 @@ def test_keys_play_and_step_unless_one_writes(server, tab):
     tab.goto(f"{server}/Lottery?p=23")
     steps = [f"{step:,}" for step in ui_steps("quad_random")]
     at_step(tab, steps[-1])
-        tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("ArrowLeft")
     at_step(tab, steps[-2])
     tab.keyboard.press("Home")
     at_step(tab, steps[0])
