@@ -8,13 +8,20 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args, get_origin
 
+from .activations import trained
+
 P_MIN, P_MAX, P_GROK = 3, 199, 19
 WIDTH_MAX, EPOCHS_MAX = 200_000, 2_000_000
+# The least and the greatest value of each setting that is a number; whole where the bounds are.
+BOUNDS = {
+    "d_mlp": (1, WIDTH_MAX), "epochs": (1, EPOCHS_MAX), "seed": (0, 2**31 - 1), "init_scale": (1e-6, 10.0),
+    "lr": (1e-8, 10.0), "weight_decay": (0.0, 100.0), "frac_train": (0.01, 1.0), "d_model": (0, 1024),
+    "layers": (1, 8), "heads": (1, 64), "batch": (0, 2**24),
+}  # fmt: skip
 LONGEST = 200  # characters of a setting in JSON
 PUBLISHED_STEPS = 5_000  # of the single-frequency presets in the paper; its code, and ours, go on for as long again
 WARMUP = 10  # the learning rate of step s is lr * min(s / WARMUP, 1)
 
-Activation = Literal["relu", "quad", "gelu", "identity"]
 Init = Literal["random", "single-freq"]
 Optimizer = Literal["adamw", "sgd"]
 Split = Literal["ordered", "unordered"]
@@ -29,9 +36,6 @@ TRAINED = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 def width(p: int) -> int:
     """Hidden neurons for modulus p: the ratio of p = 23 and 512 neurons, never fewer than 512."""
     return max(512, math.ceil(512 / 529 * p * p))
-
-
-REALS = (("init_scale", 1e-6, 10.0), ("lr", 1e-8, 10.0), ("weight_decay", 0.0, 100.0), ("frac_train", 0.01, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,7 @@ class Run:
 
     p: int = 23
     d_mlp: int | None = None
-    activation: Activation = "relu"
+    activation: str = "relu"
     init: Init = "random"
     init_scale: float = 0.1
     optimizer: Optimizer = "adamw"
@@ -87,18 +91,15 @@ class Run:
             options = get_args(field.type) if get_origin(field.type) is Literal else None
             if options and value not in options:
                 raise ValueError(f"{field.name} must be one of {', '.join(options)}, got {value!r:.80}")
-        _whole("d_mlp", self.d_mlp, 1, WIDTH_MAX)
-        _whole("epochs", self.epochs, 1, EPOCHS_MAX)
-        _whole("seed", self.seed, 0, 2**31 - 1)
-        for name, low, high in REALS:
+        trained(self.activation)
+        for name, (low, high) in BOUNDS.items():
+            if isinstance(low, int):
+                _whole(name, getattr(self, name), low, high)
+                continue
             _real(name, getattr(self, name), low, high)
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are one run, also in JSON
         if not isinstance(self.plateau, bool):
             raise ValueError(f"plateau must be true or false, got {self.plateau!r}")
-        _whole("d_model", self.d_model, 0, 1024)
-        _whole("layers", self.layers, 1, 8)
-        _whole("heads", self.heads, 1, 64)
-        _whole("batch", self.batch, 0, 2**24)
         if not isinstance(self.parent, str) or (self.parent and not PARENT.fullmatch(self.parent)):
             raise ValueError(f"parent must name a run and a step as ID@STEP, got {self.parent!r:.80}")
         if not isinstance(self.origin, str) or (self.origin and not ORIGIN.fullmatch(self.origin)):
@@ -119,7 +120,7 @@ class Run:
         if len(table) != -(-(self.p**2) // 8) or bits % 2 ** (-(self.p**2) % 8) or not bits:
             raise ValueError(f"trained must name pairs of a table of {self.p} by {self.p}")
         object.__setattr__(self, "frac_train", bits.bit_count() / self.p**2)
-        _real("share of the pairs that trained names", self.frac_train, *REALS[-1][1:])
+        _real("share of the pairs that trained names", self.frac_train, *BOUNDS["frac_train"])
 
     def _check_model(self):
         if self.model == "mlp":

@@ -3,9 +3,10 @@
 import streamlit as st
 
 from modadd import ui
+from modadd.activations import trainable
 from modadd.figures import many
 from modadd.many import seeds
-from modadd.runs import Activation, Optimizer, presets_at
+from modadd.runs import BOUNDS, EPOCHS_MAX, Optimizer, presets_at
 from modadd.training import forks
 
 p = ui.page("Forks")
@@ -29,17 +30,17 @@ memorised = parent.summary["stage1_end"] if run.frac_train < 1 else None  # from
 usual = memorised or max(1, parent.step // 2)
 step = a.number_input("Leave at step", 1, max(1, parent.step), usual, key=f"fork-step-{run.id}")
 decay = b.number_input(
-    "Weight decay", 0.0, 100.0, run.weight_decay, format="%.6g", step=None, key=f"fork-decay-{run.id}"
+    "Weight decay", *BOUNDS["weight_decay"], run.weight_decay, format="%.6g", step=None, key=f"fork-decay-{run.id}"
 )
-rate = c.number_input("Learning rate", 1e-8, 10.0, run.lr, format="%.6g", step=None, key=f"fork-lr-{run.id}")
+rate = c.number_input("Learning rate", *BOUNDS["lr"], run.lr, format="%.6g", step=None, key=f"fork-lr-{run.id}")
 share = d.number_input(
-    "Share trained on", 0.01, 1.0, run.frac_train, format="%.6g", step=None, key=f"fork-frac-{run.id}"
+    "Share trained on", *BOUNDS["frac_train"], run.frac_train, format="%.6g", step=None, key=f"fork-frac-{run.id}"
 )
-optimizers, activations = Optimizer.__args__, Activation.__args__
+optimizers, activations = Optimizer.__args__, trainable()
 optimizer = a.selectbox("Optimiser", optimizers, optimizers.index(run.optimizer), key=f"fork-optimizer-{run.id}")
 activation = b.selectbox("Activation", activations, activations.index(run.activation), key=f"fork-act-{run.id}")
 until = c.number_input(
-    "Train until step", 2, 2_000_000, max(parent.step, step + 1), step=1000, key=f"fork-until-{run.id}"
+    "Train until step", 2, EPOCHS_MAX, max(parent.step, step + 1), step=1000, key=f"fork-until-{run.id}"
 )
 exact = "Optimiser state: exact"
 rough = "Weights of the nearest stored step, a new optimiser"
@@ -135,7 +136,7 @@ def watch():
                 "run": name, "step": record.step, "end I": told["stage1_end"], "end II": told["stage2_end"],
                 "train loss": told["train_loss"], "test accuracy": told["test_accuracy"],
                 "held out": told["held_out_accuracy"], "IPR": told["ipr"], "norm": told["param_norm"],
-                "open": f"./Live?run={record.run.id}",
+                "open": f"/Live?run={record.run.id}",
             }
         )  # fmt: skip
     ui.table(rows, ("open",))

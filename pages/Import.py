@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import streamlit as st
 
 from modadd import ui
+from modadd.activations import trainable
 from modadd.exchange import bundle, importing, reading
 from modadd.exchange.checkpoint import SUFFIXES
 from modadd.exchange.files import File, files_at, path_of
 from modadd.exchange.two_layers import Orientation
 from modadd.jobs import hosting
 from modadd.records.record import Record
-from modadd.runs import EPOCHS_MAX, P_MAX, P_MIN, Activation, Init, Optimizer, Run, Split
+from modadd.runs import BOUNDS, EPOCHS_MAX, P_MAX, P_MIN, Init, Optimizer, Run, Split
 
 
 def settings() -> tuple[tuple, dict]:
@@ -27,18 +28,22 @@ def settings() -> tuple[tuple, dict]:
     with told:
         st.markdown("**What weights cannot tell**")
         chosen = {
-            "activation": st.selectbox("Activation", Activation.__args__, key="import-activation"),
-            "frac_train": st.number_input("Share of pairs trained on", 0.01, 1.0, Run.frac_train, key="import-share"),
+            "activation": st.selectbox("Activation", trainable(), key="import-activation"),
+            "frac_train": st.number_input(
+                "Share of pairs trained on", *BOUNDS["frac_train"], Run.frac_train, key="import-share"
+            ),
             "split": st.selectbox("Split of the pairs", Split.__args__, key="import-split"),
-            "seed": st.number_input("Seed of that split", 0, 2**31 - 1, Run.seed, key="import-seed"),
+            "seed": st.number_input("Seed of that split", *BOUNDS["seed"], Run.seed, key="import-seed"),
         }
     with remembered:
         st.markdown("**What is only remembered**")
         real = {"format": "%.6g", "step": None}
         chosen |= {
             "optimizer": st.selectbox("Optimiser", Optimizer.__args__, key="import-optimizer"),
-            "lr": st.number_input("Learning rate", 1e-8, 10.0, Run.lr, key="import-lr", **real),
-            "weight_decay": st.number_input("Weight decay", 0.0, 100.0, Run.weight_decay, key="import-decay", **real),
+            "lr": st.number_input("Learning rate", *BOUNDS["lr"], Run.lr, key="import-lr", **real),
+            "weight_decay": st.number_input(
+                "Weight decay", *BOUNDS["weight_decay"], Run.weight_decay, key="import-decay", **real
+            ),
             "init": st.selectbox("Initial weights", Init.__args__, key="import-init"),
         }
     return (p, orientation, last_step), chosen
@@ -155,7 +160,7 @@ rows = [
         "steps": card["summary"]["steps"],
         "train accuracy": card["summary"]["train_accuracy"],
         "IPR": card["summary"]["ipr"],
-        "open": f"./{bundle.HOMES[card['run'].model]}?run={run_id}&p={card['run'].p}",
+        "open": f"/{bundle.HOMES[card['run'].model]}?run={run_id}&p={card['run'].p}",
     }
     for run_id, card in mine.items()
 ]

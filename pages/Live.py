@@ -5,9 +5,10 @@ from dataclasses import replace
 import streamlit as st
 
 from modadd import Run, ui
+from modadd.activations import trainable
 from modadd.figures import curves, grids, lottery, neurons
 from modadd.many import compare
-from modadd.runs import Activation, Init, Optimizer, Precision, Split, preset, presets_at, width
+from modadd.runs import BOUNDS, Init, Optimizer, Precision, Split, preset, presets_at, width
 
 p = ui.page("Live")
 st.title("Watch a network discover Fourier analysis")
@@ -23,32 +24,32 @@ def settings() -> Run | None:
     side = st.sidebar
     name = side.selectbox("Preset", presets_at(p), key="preset", persist_state="session")
     base = preset(name, p)
-    seed = side.number_input("Seed", 0, 2**31 - 1, 42, key="seed", persist_state="session")
-    epochs = side.number_input("Training steps", 1, 2_000_000, base.epochs, step=1000, key=f"epochs-{name}")
+    seed = side.number_input("Seed", *BOUNDS["seed"], 42, key="seed", persist_state="session")
+    epochs = side.number_input("Training steps", *BOUNDS["epochs"], base.epochs, step=1000, key=f"epochs-{name}")
     with side.expander("Every hyperparameter"):
 
         def choose(label, options, field):
-            return st.selectbox(
-                label, options.__args__, options.__args__.index(getattr(base, field)), key=f"{field}-{name}"
-            )
+            return st.selectbox(label, options, options.index(getattr(base, field)), key=f"{field}-{name}")
 
-        def real(label, field, low, high):
+        def real(label, field):
             return st.number_input(
-                label, low, high, getattr(base, field), format="%.6g", step=None, key=f"{field}-{name}"
+                label, *BOUNDS[field], getattr(base, field), format="%.6g", step=None, key=f"{field}-{name}"
             )
 
-        d_mlp = st.number_input("Hidden neurons d_mlp", 1, 200_000, width(p), key=f"d_mlp-{p}")
-        d_model = st.number_input("Trainable embedding of width (0: none)", 0, 1024, 0, key=f"d_model-{name}")
+        d_mlp = st.number_input("Hidden neurons d_mlp", *BOUNDS["d_mlp"], width(p), key=f"d_mlp-{p}")
+        d_model = st.number_input(
+            "Trainable embedding of width (0: none)", *BOUNDS["d_model"], 0, key=f"d_model-{name}"
+        )
         chosen = {
-            "activation": choose("Activation", Activation, "activation"),
-            "init": choose("Initial weights", Init, "init"),
-            "init_scale": real("Initial scale", "init_scale", 1e-6, 10.0),
-            "optimizer": choose("Optimiser", Optimizer, "optimizer"),
-            "lr": real("Learning rate", "lr", 1e-8, 10.0),
-            "weight_decay": real("Weight decay", "weight_decay", 0.0, 100.0),
-            "frac_train": real("Share of pairs trained on", "frac_train", 0.01, 1.0),
-            "split": choose("Split of the pairs", Split, "split"),
-            "precision": choose("Precision", Precision, "precision"),
+            "activation": choose("Activation", trainable(), "activation"),
+            "init": choose("Initial weights", Init.__args__, "init"),
+            "init_scale": real("Initial scale", "init_scale"),
+            "optimizer": choose("Optimiser", Optimizer.__args__, "optimizer"),
+            "lr": real("Learning rate", "lr"),
+            "weight_decay": real("Weight decay", "weight_decay"),
+            "frac_train": real("Share of pairs trained on", "frac_train"),
+            "split": choose("Split of the pairs", Split.__args__, "split"),
+            "precision": choose("Precision", Precision.__args__, "precision"),
             "plateau": st.checkbox("Stop on a plateau", base.plateau, key=f"plateau-{name}"),
         }
     try:

@@ -5,6 +5,7 @@ from functools import lru_cache
 import streamlit as st
 
 from modadd import ui
+from modadd.activations import ACTIVATIONS
 from modadd.analysis import surgery, votes
 from modadd.figures import logits
 from modadd.maths import ideal
@@ -114,8 +115,7 @@ def quality(step: int):
     elif found := now.fit_all():
         fits[f"all pairs, step {now.step:,}"] = found
     for activation in ("quad", "relu"):
-        name = surgery.NAMES[activation]
-        fits[f"pure cosines, {name}"] = fit_ideal(run.p, name)
+        fits[f"pure cosines, {ACTIVATIONS[activation].label}"] = fit_ideal(run.p, activation)
     st.subheader("How well do the peaks fit?")
     with st.expander("What the theory says of the peaks"):
         theory()

@@ -145,7 +145,7 @@ def watch():
                 "test accuracy": told["test_accuracy"],
                 "held out": told["held_out_accuracy"],
                 "IPR": told["ipr"],
-                "run": f"./Grokking?run={record.run.id}" if grokking else f"./Live?run={record.run.id}",
+                "run": f"/Grokking?run={record.run.id}" if grokking else f"/Live?run={record.run.id}",
             }
         )
     ui.table(rows, ("run",))

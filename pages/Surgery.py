@@ -5,10 +5,10 @@ import math
 import streamlit as st
 
 from modadd import data, ui
+from modadd.activations import ACTIVATIONS
 from modadd.analysis import surgery
 from modadd.figures import surgery as figures
 from modadd.maths import ideal, measures
-from modadd.networks.activations import SWAPS
 from modadd.runs import presets_at
 
 p = ui.page("Surgery")
@@ -40,7 +40,10 @@ def ask_value(name: str, K: int):
     if name.startswith("shuffle"):
         return st.number_input("Seed of the shuffle", 0, 999, 0, key="shuffle_seed")
     if name == "swap the activation":
-        return st.selectbox("Activation", list(SWAPS), 2, key="swap_to")
+        names = list(ACTIVATIONS)
+        return st.selectbox(
+            "Activation", names, names.index("abs"), lambda name: ACTIVATIONS[name].label, key="swap_to"
+        )
     if name.startswith("prune"):
         return st.slider("Share of the neurons", 0.0, 1.0, 0.5, 0.05, key="share")
     return None
@@ -98,8 +101,8 @@ def try_activations(run, at: int, net: surgery.Network):
     )
     small = len(data.labels(run.p)) * net.theta_MP.size < 1e9
     if st.toggle("Try every activation", small, key=f"swaps-{run.p}"):
-        tried = {name: after(run.id, at, (("swap the activation", name),), net, run)[0] for name in SWAPS}
-        ui.show(figures.swaps(tried, surgery.NAMES[run.activation], 1 / run.p), "swaps")
+        tried = {name: after(run.id, at, (("swap the activation", name),), net, run)[0] for name in ACTIVATIONS}
+        ui.show(figures.swaps(tried, run.activation, 1 / run.p), "swaps")
 
 
 def diversity():
@@ -170,5 +173,6 @@ if held := record.at(step, "theta", "nearest"):
     operating_table(run, at, net)
     try_activations(run, at, net)
 else:
-    ui.offer(run, "train-weights", "is here without its weights, and there is nothing to operate on")
+    st.info("This record holds no weights, so there is nothing to operate on. A run trained here keeps them.")
+    ui.offer(run, key="train-weights")
 diversity()

@@ -8,7 +8,7 @@ from modadd import ui
 from modadd.figures import sweep_report, sweep_tables, sweeps
 from modadd.many import sweep, verdicts
 from modadd.records.store import Damaged
-from modadd.runs import EPOCHS_MAX, P_GROK, TRANSFORMERS, preset, presets_at
+from modadd.runs import BOUNDS, P_GROK, TRANSFORMERS, preset, presets_at
 
 SURE_SECONDS, SURE_RUNS = 600, 36  # from here on one is asked again
 COLOUR = dict(zip(verdicts.VERDICTS, ("green", "red", "gray"), strict=True))
@@ -23,7 +23,7 @@ st.markdown(
 lab, names = ui.lab(), [*presets_at(p), *TRANSFORMERS]
 left, right = st.columns(2)
 name = left.selectbox("Preset", names, names.index("grokking") if p >= P_GROK else 0, key=f"sweep-preset-{p >= P_GROK}")
-epochs = right.number_input("Training steps", 1, EPOCHS_MAX, preset(name, p).epochs, step=1000, key=f"steps-{name}")
+epochs = right.number_input("Training steps", *BOUNDS["epochs"], preset(name, p).epochs, step=1000, key=f"steps-{name}")
 typed = {"decays": "0.5, 1, 2", "seeds": "42, 123, 456", "vary": ""}
 for word, usual in typed.items():
     ui.links.carry(word, f"sweep-{word}", ui.links.words(), usual)

@@ -10,13 +10,12 @@ from modadd import Run, tasks, ui
 from modadd.analysis import solved
 from modadd.figures import tasks as draw
 from modadd.frames import pre_ln as measures
-from modadd.runs import preset
+from modadd.runs import BOUNDS, preset
 
 NAMES = {"addition": "a + b", "addpow": "(a + b)ᶜ", "add3": "a + b + c"}
 SETTINGS = {
-    "layers": ("Layers", 1, 8), "d_model": ("Width d_model", 4, 1024), "heads": ("Heads", 1, 64),
-    "batch": ("Examples a step (0: all)", 0, 2**24), "lr": ("Learning rate", 1e-8, 10.0),
-    "weight_decay": ("Weight decay", 0.0, 100.0), "frac_train": ("Share of examples trained on", 0.01, 1.0),
+    "layers": "Layers", "d_model": "Width d_model", "heads": "Heads", "batch": "Examples a step (0: all)",
+    "lr": "Learning rate", "weight_decay": "Weight decay", "frac_train": "Share of examples trained on",
 }  # fmt: skip
 
 p = ui.page("Tasks")
@@ -36,18 +35,19 @@ def described() -> Run:
     """The run that the sidebar describes; where it is not one, a sentence and the end."""
     base, chosen = preset(task, p), {}
 
-    def number(field, label, low, high, **how):
+    def number(field, label, **how):
+        low, high = BOUNDS[field]
         form = {} if isinstance(low, int) else {"format": "%.6g", "step": None}
         chosen[field] = st.number_input(
             label, low, high, getattr(base, field), key=f"{field}-{task}", on_change=leave, **form, **how
         )
 
     with st.sidebar:
-        number("seed", "Seed", 0, 2**31 - 1)
-        number("epochs", "Training steps", 1, 2_000_000, step=1000)
+        number("seed", "Seed")
+        number("epochs", "Training steps", step=1000)
         with st.expander("Every setting"):
-            for field, span in SETTINGS.items():
-                number(field, *span)
+            for field, label in SETTINGS.items():
+                number(field, label)
     try:
         return replace(base, d_mlp=None, **chosen)
     except ValueError as error:

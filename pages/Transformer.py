@@ -10,7 +10,7 @@ from modadd.analysis import phases
 from modadd.figures import transformer as draw
 from modadd.frames import one_layer
 from modadd.records.store import ID
-from modadd.runs import P_GROK, preset
+from modadd.runs import BOUNDS, EPOCHS_MAX, P_GROK, preset
 
 PUBLISHED_P = 113
 ANOTHER = "train another"
@@ -58,10 +58,10 @@ def invite(others: dict[str, str]):
     decay, share, steps, seed = st.columns(4)
     run = preset(
         "transformer", p,
-        weight_decay=decay.number_input("Weight decay", 0.0, 100.0, usual[0], key=f"decay-{p}"),
+        weight_decay=decay.number_input("Weight decay", *BOUNDS["weight_decay"], usual[0], key=f"decay-{p}"),
         frac_train=share.number_input("Share of pairs trained", 0.05, 0.95, usual[1], key=f"share-{p}"),
-        epochs=steps.number_input("Training steps", 50, 2_000_000, usual[2], key=f"steps-{p}"),
-        seed=seed.number_input("Seed", 0, 2**31 - 1, base.seed, key=f"seed-{p}"),
+        epochs=steps.number_input("Training steps", 50, EPOCHS_MAX, usual[2], key=f"steps-{p}"),
+        seed=seed.number_input("Seed", *BOUNDS["seed"], base.seed, key=f"seed-{p}"),
     )  # fmt: skip
     st.caption(ui.price(run))
     if ui.find(run.id).record or st.button("Train it", type="primary", icon=":material/play_arrow:"):

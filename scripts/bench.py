@@ -22,7 +22,7 @@ import torch
 from rich.table import Table
 
 from modadd.data import train_mask
-from modadd.networks.activations import FUNCTIONS
+from modadd.networks.activations import function
 from modadd.networks.device import pick_device
 from modadd.networks.mlp.model import initial_weights
 from modadd.networks.transformer.model import initial_weights as start
@@ -56,7 +56,7 @@ class Plain:
 
     def __init__(self, run: Run, device: torch.device):
         p = run.p
-        self.act = FUNCTIONS[run.activation]
+        self.act = function(run.activation)
         theta_MP, xi_MP = initial_weights(run)
         self.w_in = torch.nn.Parameter(torch.tensor(theta_MP, device=device))
         self.w_out = torch.nn.Parameter(torch.tensor(xi_MP.T.copy(), device=device))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import settings
 
-from modadd.networks.activations import FUNCTIONS
+from modadd.activations import ACTIVATIONS
 from modadd.networks.mlp.model import logits
 from modadd.records.store import Store
 from modadd.runs import Run
@@ -138,7 +138,7 @@ def plain_logits(theta_MP, xi_MP, activation):
     """Logits of all ordered pairs [P, P, P] by the definition, in float64."""
     theta, xi = (torch.tensor(np.asarray(w), dtype=torch.float64) for w in (theta_MP, xi_MP))
     x, y = (torch.tensor(a) for a in every_pair(theta.shape[1]))
-    return logits(theta, xi, x, y, FUNCTIONS[activation])
+    return logits(theta, xi, x, y, ACTIVATIONS[activation])
 
 
 def plain_metrics(theta_MP, xi_MP, activation):

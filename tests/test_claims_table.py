@@ -26,7 +26,7 @@ def planted(trained, theta_MP, xi_MP, activation="quad"):
     """The record of `trained` with a last frame taken of these weights."""
     run = replace(trained.run, activation=activation)
     theta, xi = (torch.as_tensor(np.asarray(w, np.float32)) for w in (theta_MP, xi_MP))
-    logits = surgery.logits(surgery.Network(theta, xi, surgery.NAMES[activation]), *data.pairs(P))
+    logits = surgery.logits(surgery.Network(theta, xi, activation), *data.pairs(P))
     last = take_frame(theta, xi, torch.as_tensor(logits).log_softmax(-1), run, with_weights=True)
     return replace(trained, run=run, frames=(*trained.frames[:-1], last))
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from modadd.activations import ACTIVATIONS
 from modadd.data import METRICS, pairs
-from modadd.networks.activations import ACTIVATIONS, FUNCTIONS
 from modadd.networks.mlp import kernels
 from modadd.networks.mlp.step import Step
 from modadd.networks.optim import Optimizer
@@ -44,7 +44,7 @@ def relative(ours, exact) -> float:
 
 @KERNELS
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
 def test_every_plan_gives_the_reference_step(activation, plan):
     p = 37 if activation == "relu" else 5  # at 37 the answers lie in two tiles and the residues in five squares
     run = Run(p=p, d_mlp=40, activation=activation, frac_train=0.75)
@@ -65,7 +65,7 @@ def test_every_plan_gives_the_reference_step(activation, plan):
 
 def reference_logits(run, theta_PM, xi_MP):
     x, y = (torch.as_tensor(index).long() for index in pairs(run.p))
-    return FUNCTIONS[run.activation](theta_PM[x] + theta_PM[y]) @ xi_MP
+    return ACTIVATIONS[run.activation](theta_PM[x] + theta_PM[y]) @ xi_MP
 
 
 @KERNELS
@@ -122,7 +122,7 @@ def test_the_optimiser_is_the_reference_optimiser(how):
 @CUDA
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
 @pytest.mark.parametrize("split", ["ordered", "unordered"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
 @pytest.mark.parametrize("p", [3, 5, 7, 15, 23, 37, 53, 97])
 def test_fused_gradients_equal_the_reference(p, activation, split, precision):
     run = Run(

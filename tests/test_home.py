@@ -75,7 +75,7 @@ def test_without_weights_there_is_no_drawing(record):
 
 def test_the_vote_without_torch_is_the_vote_of_the_network(record):
     theta_MP, xi_MP = weights(record)
-    votes_P = surgery.logits(surgery.Network(theta_MP, xi_MP, "ReLU"), [3], [5])[0].astype(float)
+    votes_P = surgery.logits(surgery.Network(theta_MP, xi_MP, "relu"), [3], [5])[0].astype(float)
     frame = {"theta": theta_MP, "xi": xi_MP}
     expected = np.exp(votes_P) / np.exp(votes_P).sum()
     np.testing.assert_allclose(lesson.probabilities(frame, record.run, 3, 5), expected, rtol=FLOAT32)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from conftest import EXACT, FLOAT32, plain_logits
 
+from modadd.activations import trainable
 from modadd.maths import fourier, measures
-from modadd.networks.activations import ACTIVATIONS, FUNCTIONS, SWAPS
 from modadd.networks.mlp.model import initial_weights
-from modadd.runs import Run, preset
+from modadd.runs import Run
 
 RANDOM = Run(p=23, d_mlp=2000, init_scale=0.3)
 SINGLE = Run(p=23, d_mlp=500, init="single-freq", init_scale=0.02)
@@ -81,14 +81,14 @@ def test_weights_leave_the_global_generators_alone(run):
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
 
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_swapping_x_and_y_changes_no_logit(act):
     theta, xi = initial_weights(Run(p=7, d_mlp=11, init_scale=1))
     table = plain_logits(theta, xi, act)
     assert torch.equal(table, table.transpose(0, 1))
 
 
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_permuting_neurons_changes_no_logit(act):
     theta, xi = initial_weights(Run(p=7, d_mlp=11, init_scale=1))
     order = np.random.default_rng(0).permutation(11)
@@ -103,41 +103,3 @@ def test_the_plain_network_by_hand():
     assert plain_logits(theta, xi, "quad")[1, 2].tolist() == [9, 90, 900]
     assert plain_logits(theta, xi, "identity")[1, 2].tolist() == [-3, -30, -300]
     assert plain_logits(theta, xi, "relu")[0, 1].tolist() == [3, 30, 300]
-
-
-def test_every_activation_has_a_step_and_a_definition():
-    assert ACTIVATIONS.keys() == FUNCTIONS.keys()
-    for name in FUNCTIONS:
-        assert preset("standard", activation=name).activation == name
-
-
-@pytest.mark.parametrize("act", FUNCTIONS)
-def test_the_steps_activation_is_its_definition(act):
-    h = torch.linspace(-3, 3, 13, dtype=torch.float64)
-    np.testing.assert_allclose(ACTIVATIONS[act].apply_(h.clone()), FUNCTIONS[act](h), atol=EXACT)
-
-
-@pytest.mark.parametrize(
-    ("name", "formula"),
-    [
-        ("ReLU", lambda h: max(h, 0)),
-        ("|x|", abs),
-        ("x^2", lambda h: h**2),
-        ("x^4", lambda h: h**4),
-        ("x^8", lambda h: h**8),
-        ("log(1 + e^2x)", lambda h: np.log1p(np.exp(2 * h))),
-        ("e^x", np.exp),
-        ("x", lambda h: h),
-        ("x^3", lambda h: h**3),
-    ],
-)
-def test_a_swapped_activation_is_what_its_name_says(name, formula):
-    h = torch.linspace(-2, 2, 9, dtype=torch.float64)
-    np.testing.assert_allclose(SWAPS[name](h), [formula(x) for x in h.tolist()], atol=1e3 * EXACT)
-
-
-def test_swaps_do_not_write_into_their_input():
-    for swap in SWAPS.values():
-        h = torch.linspace(-2, 2, 9)
-        swap(h)
-        assert torch.equal(h, torch.linspace(-2, 2, 9))

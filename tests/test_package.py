@@ -15,7 +15,7 @@ HOUSE = Path(modadd.__file__).parent
 FOLDERS = (
     "maths", "networks", "frames", "records", "training", "analysis", "jobs", "many", "figures", "exchange", "ui",
 )  # fmt: skip
-NOUNS = ("runs", "data", "tasks")
+NOUNS = ("activations", "runs", "data", "tasks")
 MODULES = sorted(HOUSE.rglob("*.py"))
 
 

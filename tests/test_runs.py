@@ -229,6 +229,8 @@ def test_grokking_is_offered_from_19_on():
 
 # -- refusals -----------------------------------------------------------------------------------
 
+ACTIVATION = "activation must be one of relu, quad, gelu, identity"
+REGISTER = "register another with modadd.activations.register"
 NUMBER = "must be a number between"
 WHOLE = "must be a whole number between"
 
@@ -271,9 +273,10 @@ def test_a_bad_modulus_is_refused(p):
         ("frac_train", 0.0, f"frac_train {NUMBER} 0.01 and 1, got 0.0"),
         ("frac_train", 1.01, f"frac_train {NUMBER} 0.01 and 1, got 1.01"),
         ("frac_train", 75, f"frac_train {NUMBER} 0.01 and 1, got 75"),
-        ("activation", "tanh", "activation must be one of relu, quad, gelu, identity, got 'tanh'"),
-        ("activation", "ReLU", "activation must be one of relu, quad, gelu, identity, got 'ReLU'"),
-        ("activation", None, "activation must be one of relu, quad, gelu, identity, got None"),
+        ("activation", "tanh", f"{ACTIVATION}, got 'tanh': {REGISTER}"),
+        ("activation", "ReLU", f"{ACTIVATION}, got 'ReLU': {REGISTER}"),
+        ("activation", "x4", f"{ACTIVATION}, got 'x4': {REGISTER}"),
+        ("activation", None, f"{ACTIVATION}, got None: {REGISTER}"),
         ("init", "single_freq", "init must be one of random, single-freq, got 'single_freq'"),
         ("optimizer", "adam", "optimizer must be one of adamw, sgd, got 'adam'"),
         ("split", 0.75, "split must be one of ordered, unordered, got 0.75"),

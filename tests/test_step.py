@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from conftest import EXACT, FLOAT32, every_pair, plain_logits, plain_metrics
 
 from modadd import data
+from modadd.activations import ACTIVATIONS, trainable
 from modadd.data import METRICS
 from modadd.maths import fourier
-from modadd.networks.activations import FUNCTIONS
 from modadd.networks.mlp.model import logits
 from modadd.networks.mlp.step import Step
 from modadd.runs import Run
@@ -35,7 +35,7 @@ def autograd(run, theta, xi):
     """(loss, dtheta, dxi) over the trained ordered pairs, as one would first write it."""
     theta, xi = theta.clone().requires_grad_(), xi.clone().requires_grad_()
     x, y = np.nonzero(data.train_mask(run))
-    f = logits(theta.T, xi, torch.tensor(x), torch.tensor(y), FUNCTIONS[run.activation])
+    f = logits(theta.T, xi, torch.tensor(x), torch.tensor(y), ACTIVATIONS[run.activation])
     loss = F.cross_entropy(f, torch.tensor((x + y) % run.p))
     loss.backward()
     return loss.detach(), theta.grad, xi.grad
@@ -43,7 +43,7 @@ def autograd(run, theta, xi):
 
 @pytest.mark.parametrize("p", [3, 5, 7, 15, 23])
 @pytest.mark.parametrize(("split", "frac"), [("ordered", 0.6), ("unordered", 0.6), ("ordered", 1.0)])
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_the_closed_form_gradient_is_autograds(act, split, frac, p):
     run = Run(p=p, d_mlp=M, activation=act, split=split, frac_train=frac)
     theta, xi = some_weights(p)
@@ -55,7 +55,7 @@ def test_the_closed_form_gradient_is_autograds(act, split, frac, p):
         np.testing.assert_allclose(ours, theirs, rtol=EXACT, atol=EXACT * theirs.abs().max().item())
 
 
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_float32_is_the_same_step_rounded(act):
     run = Run(p=7, d_mlp=M, activation=act, frac_train=0.6)
     theta, xi = some_weights(7)
@@ -65,7 +65,7 @@ def test_float32_is_the_same_step_rounded(act):
         np.testing.assert_allclose(b, a, rtol=FLOAT32, atol=FLOAT32 * a.abs().max().item())
 
 
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_at_the_kink_the_step_follows_autograd(act):
     run = Run(p=5, d_mlp=M, activation=act)
     theta, xi = torch.zeros(5, M, dtype=torch.float64), some_weights(5)[1]
@@ -77,7 +77,7 @@ def test_at_the_kink_the_step_follows_autograd(act):
 
 
 @pytest.mark.parametrize(("split", "frac"), [("ordered", 0.6), ("unordered", 0.6), ("ordered", 1.0)])
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_metrics_of_every_group_are_means_over_its_ordered_pairs(act, split, frac):
     run = Run(p=7, d_mlp=M, activation=act, split=split, frac_train=frac)
     theta, xi = some_weights(7)
@@ -112,7 +112,7 @@ def test_measuring_leaves_the_log_probabilities_for_a_frame():
 
 
 def test_measuring_does_not_move_the_weights():
-    for act in FUNCTIONS:
+    for act in trainable():
         theta, xi = some_weights(7)
         closed_form(Run(p=7, d_mlp=M, activation=act), theta, xi)
         for now, before in zip((theta, xi), some_weights(7), strict=True):
@@ -122,7 +122,7 @@ def test_measuring_does_not_move_the_weights():
 # -- symmetries ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_one_logit_row_serves_both_orders(act):
     run = Run(p=7, d_mlp=M, activation=act)
     theta, xi = some_weights(7)
@@ -133,7 +133,7 @@ def test_one_logit_row_serves_both_orders(act):
     np.testing.assert_allclose(f, table[y, x], atol=10 * EXACT)
 
 
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_permuting_neurons_permutes_the_gradient(act):
     run = Run(p=7, d_mlp=M, activation=act, frac_train=0.6)
     theta, xi = some_weights(7)
@@ -146,7 +146,7 @@ def test_permuting_neurons_permutes_the_gradient(act):
 
 
 @pytest.mark.parametrize("unit", [2, 3, 6])
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_multiplying_residues_by_a_unit_permutes_the_gradient(act, unit):
     # u x + u y = u (x + y): reading every residue as its multiple is the same problem.
     run = Run(p=7, d_mlp=M, activation=act)
@@ -175,7 +175,7 @@ def test_multiplying_residues_by_a_unit_permutes_frequencies(p, unit):
 
 
 @pytest.mark.parametrize("block", [1, 3, 4, 10, 11, 1000])
-@pytest.mark.parametrize("act", FUNCTIONS)
+@pytest.mark.parametrize("act", trainable())
 def test_the_size_of_a_block_does_not_matter(act, block):
     run = Run(p=7, d_mlp=M, activation=act, frac_train=0.6)
     theta, xi = some_weights(7)

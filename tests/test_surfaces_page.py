@@ -11,6 +11,7 @@ from serving import CHROMIUM
 from streamlit.testing.v1 import AppTest
 
 from modadd import Run, preset, ui
+from modadd.activations import ACTIVATIONS, trainable
 from modadd.figures import surfaces
 from modadd.frames import pre_ln
 from pages import move
@@ -62,16 +63,14 @@ def test_a_flat_surface_has_no_waves_and_no_grating():
         assert surfaces.product_grating(flat) is None
 
 
-@pytest.mark.parametrize("activation", ["relu", "quad", "gelu", "identity"])
+@pytest.mark.parametrize("activation", trainable())
 def test_the_surface_of_an_mlp_neuron_is_its_activation(activation):
     import torch
-
-    from modadd.networks.activations import FUNCTIONS
 
     theta = np.random.default_rng(1).normal(size=(3, P)).astype(np.float32)
     run = replace(SMALL, p=P, activation=activation)
     surface = surfaces.of_mlp({"theta": theta}, run, 2)
-    plain = FUNCTIONS[activation](torch.tensor(theta[2][X] + theta[2][Y]).double()).numpy()
+    plain = ACTIVATIONS[activation](torch.tensor(theta[2][X] + theta[2][Y]).double()).numpy()
     np.testing.assert_allclose(surface, plain, atol=1e-6)
 
 

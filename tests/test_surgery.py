@@ -5,10 +5,10 @@ import pytest
 from conftest import EXACT, FLOAT32, HALF
 
 from modadd import preset
+from modadd.activations import ACTIVATIONS
 from modadd.analysis import surgery, votes
 from modadd.figures import surgery as figures
 from modadd.maths import fourier, ideal, measures
-from modadd.networks.activations import SWAPS
 from modadd.runs import Run
 
 SLIGHT = 1e-4  # votes in float32 summed in another order, relative to votes of order ten
@@ -26,7 +26,7 @@ def trained(shipped):
 def small():
     """A network of no structure, p = 7 and M = 11."""
     rng = np.random.default_rng(3)
-    return surgery.Network(rng.normal(size=(11, 7)), rng.normal(size=(11, 7)), "ReLU")
+    return surgery.Network(rng.normal(size=(11, 7)), rng.normal(size=(11, 7)), "relu")
 
 
 NOTHING = [
@@ -37,7 +37,7 @@ NOTHING = [
     ("rotate ψ alone", 0.0),
     ("prune the smallest neurons", 0.0),
     ("prune the largest neurons", 0.0),
-    ("swap the activation", "ReLU"),
+    ("swap the activation", "relu"),
 ]
 
 
@@ -52,7 +52,7 @@ def test_an_operation_that_removes_nothing_changes_nothing(small, operation):
 def test_every_operation_leaves_its_network_alone_and_can_be_said(small):
     before = [w.copy() for w in small[:2]]
     for name in surgery.OPERATIONS:
-        value = "x^2" if name.startswith("swap") else 1
+        value = "quad" if name.startswith("swap") else 1
         assert surgery.describe((name, value))
         assert surgery.operate(small, [(name, value)]).theta_MP.shape == small.theta_MP.shape
     for w, was in zip(small[:2], before, strict=True):
@@ -116,8 +116,8 @@ def test_trained_weights_as_pure_cosines_vote_as_in_theory_and_their_third_harmo
 
 
 def test_a_frequency_votes_as_loud_as_the_activation_says():
-    for activation, name in (("quad", "x^2"), ("relu", "ReLU")):
-        net = surgery.Network(*ideal.ideal_network(23, 31), name)
+    for activation in ("quad", "relu"):
+        net = surgery.Network(*ideal.ideal_network(23, 31), activation)
         for x, y in ((3, 7), (4, 4), (0, 22)):
             loud = surgery.strength(surgery.votes(net, x, y), x, y)
             theory = surgery.ideal_strength(23, x, y, activation)
@@ -194,7 +194,7 @@ def test_logits_do_not_depend_on_the_blocks(trained, monkeypatch):
 
 @pytest.mark.parametrize(("x", "y"), [(3, 7), (5, 5), (0, 1)])
 def test_the_votes_of_the_ideal_network_are_as_loud_as_the_theory_says(x, y):
-    net = surgery.Network(*ideal.ideal_network(23, 3), "x^2")
+    net = surgery.Network(*ideal.ideal_network(23, 3), "quad")
     votes = surgery.votes(net, x, y)
     np.testing.assert_allclose(surgery.strength(votes, x, y), 3 * surgery.ideal_strength(23, x, y), atol=FLOAT32)
     centred = votes.sum(0) - votes.sum(0).mean()
@@ -203,9 +203,9 @@ def test_the_votes_of_the_ideal_network_are_as_loud_as_the_theory_says(x, y):
 
 def test_even_functions_keep_the_answer_and_odd_ones_lose_it(trained):
     run, net, _ = trained
-    accuracy = {name: surgery.outcome(surgery.swap(net, name), run).accuracy["all"] for name in SWAPS}
-    even = [accuracy[name] for name in SWAPS if surgery.parity(name) == "even"]
-    odd = [accuracy[name] for name in SWAPS if surgery.parity(name) == "odd"]
+    accuracy = {name: surgery.outcome(surgery.swap(net, name), run).accuracy["all"] for name in ACTIVATIONS}
+    even = [accuracy[name] for name, act in ACTIVATIONS.items() if act.parity == "even"]
+    odd = [accuracy[name] for name, act in ACTIVATIONS.items() if act.parity == "odd"]
     assert len(even) == 4
     assert min(even) > 0.98
     assert len(odd) == 2
@@ -226,7 +226,7 @@ def test_what_keeps_alignment_keeps_the_answer_and_what_breaks_it_does_not(train
 def test_groups_of_pairs_average_to_all():
     run = Run(p=7, d_mlp=11, frac_train=0.7)
     rng = np.random.default_rng(0)
-    outcome = surgery.outcome(surgery.Network(rng.normal(size=(11, 7)), rng.normal(size=(11, 7)), "ReLU"), run)
+    outcome = surgery.outcome(surgery.Network(rng.normal(size=(11, 7)), rng.normal(size=(11, 7)), "relu"), run)
     train = int(0.7 * 49)
     for part in (outcome.loss, outcome.accuracy):
         assert (train * part["train"] + (49 - train) * part["test"]) / 49 == pytest.approx(part["all"])

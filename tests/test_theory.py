@@ -191,9 +191,9 @@ def test_the_fit_finds_the_planted_coefficients_whatever_constant_a_row_carries(
 
 @pytest.mark.parametrize("activation", ["quad", "relu"])
 def test_pure_cosines_vote_with_the_peaks_of_their_activation(activation):
-    p, name = 23, {"quad": "x^2", "relu": "ReLU"}[activation]
+    p = 23
     x, y = data.pairs(p)
-    logits = surgery.logits(surgery.Network(*ideal.ideal_network(p, 60), name), x, y)
+    logits = surgery.logits(surgery.Network(*ideal.ideal_network(p, 60), activation), x, y)
     fit = ideal.fit_peaks(logits, p, x, y, np.where(x == y, 1, 2))
     heights = [fit[peak] / fit["correct"] for peak in ideal.PEAKS]
     np.testing.assert_allclose(heights, ideal.PEAKS_IN_THEORY[activation], atol=1.1e-3)  # |cos| has terms beyond
@@ -205,7 +205,7 @@ def test_pure_cosines_are_the_flawed_indicator_under_the_square_and_the_network_
     np.testing.assert_allclose(ideal.pure_vote(P, x, y, P / 2, "quad"), ideal.flawed_indicator(P, x, y), atol=EXACT * P)
     p = 53
     x, y = np.divmod(np.arange(0, p * p, 7), p)
-    logits = surgery.logits(surgery.Network(*ideal.ideal_network(p, 9), "ReLU"), x, y).astype(float)
+    logits = surgery.logits(surgery.Network(*ideal.ideal_network(p, 9), "relu"), x, y).astype(float)
     top = ideal.fit_peaks(logits, p, x, y)["correct"]
     theory = ideal.pure_vote(p, x, y, top, "relu")
     error = logits - logits.mean(1, keepdims=True) - theory

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import data
+from ..activations import ACTIVATIONS
 from ..maths import fourier, harmonics, ideal, measures, theory
 from ..records.record import Record
 from ..runs import Run
@@ -19,9 +20,8 @@ from . import lottery
 NEURON_BLOCK, PAIR_SAMPLE = 4096, 1500
 BETTORS = 512  # neurons whose race is followed
 SMALL = 0.99  # of ln p: the weights count as small while the loss is above it
-TRAINED = {"relu": lambda h: np.maximum(h, 0), "quad": np.square}
-EVEN = (np.abs, np.square, lambda h: h**4)
-ODD = (lambda h: h, lambda h: h**3)
+EVEN = tuple(ACTIVATIONS[name] for name in ("abs", "quad", "x4"))
+ODD = tuple(ACTIVATIONS[name] for name in ("identity", "cube"))
 
 
 class Measured(NamedTuple):
@@ -169,9 +169,9 @@ def peaks(record: Record) -> tuple[dict, str] | str:
     frame, run = record.frames[-1], record.run
     if kept := ideal.kept_peaks(frame):
         return kept, "all ordered pairs"
-    if (weights := _weights(record)) is not None and run.activation in TRAINED:
+    if (weights := _weights(record)) is not None:
         x, y, _ = pairs(run)
-        logits = answers(*weights, run, TRAINED[run.activation])[0]
+        logits = answers(*weights, run, ACTIVATIONS[run.activation])[0]
         every = "all ordered pairs" if len(x) == run.p * (run.p + 1) // 2 else f"{len(x):,} pairs"
         return ideal.fit_peaks(logits, run.p, x, y, np.where(x == y, 1, 2)), every
     if "logits0" in frame:
@@ -261,10 +261,10 @@ def silence_costs(record: Record) -> Evidence:
     """Loss with the neurons of every second frequency silent over the loss with all of them."""
     if (weights := _weights(record)) is None:
         return "the last frame holds no weights"
-    if record.run.activation not in TRAINED or record.run.K < 2:
+    if record.run.activation not in theory.FLOWS or record.run.K < 2:
         return "it is measured for ReLU and x², with two frequencies or more"
     keep = fourier.amplitudes(fourier.dft(weights[0])).argmax(-1) % 2 == 0
-    act = TRAINED[record.run.activation]
+    act = ACTIVATIONS[record.run.activation]
     few, all_ = (answers(*part, record.run, act) for part in ([w[keep] for w in weights], weights))
     return Measured(ideal.cross_entropy(*few) / max(ideal.cross_entropy(*all_), theory.TINY))
 

@@ -5,6 +5,7 @@ Numpy in float64, x^2 unless said otherwise.  Source: arXiv:2602.16849, sec. 4 (
 
 import numpy as np
 
+from ..activations import ACTIVATIONS
 from ..frames.schema import Frame
 from ..maths import fourier, ideal, theory
 from ..runs import Run
@@ -21,16 +22,6 @@ SQUARE_TEX = (
     r"\begin{aligned} h^2 = {} & 2\cos^2\tfrac{w_k (x - y)}{2} \\"
     r"& \cdot \left[1 + \cos(w_k (x + y) + 2\varphi)\right] \end{aligned}"
 )
-
-
-def _gelu(h):
-    from scipy.special import erf  # for this one activation only
-
-    return h / 2 * (1 + erf(h / np.sqrt(2)))
-
-
-# Those of `model`, without torch: a page that only asks one sum need not wait for it to load.
-ACTIVATIONS = {"relu": lambda h: np.maximum(h, 0), "quad": np.square, "gelu": _gelu, "identity": lambda h: h}
 
 
 def hidden(frame: Frame, run: Run, x: int, y: int) -> np.ndarray:

@@ -11,17 +11,16 @@ import numpy as np
 import torch
 
 from .. import data
+from ..activations import ACTIVATIONS
 from ..frames.schema import Frame
 from ..maths import fourier, measures
-from ..networks.activations import SWAPS
 from ..runs import Run
 
-NAMES = {"relu": "ReLU", "quad": "x^2", "gelu": "GELU", "identity": "x"}  # of a run's activations in SWAPS
 BLOCK_BYTES = 32 << 20  # of activations in memory at a time
 
 
 class Network(NamedTuple):
-    """Weights [M, P] of both layers, and the name in SWAPS of what is between them."""
+    """Weights [M, P] of both layers, and the name of the activation between them."""
 
     theta_MP: np.ndarray
     xi_MP: np.ndarray
@@ -30,7 +29,7 @@ class Network(NamedTuple):
 
 def network(frame: Frame, run: Run) -> Network:
     """The network of a frame that holds weights."""
-    return Network(frame["theta"], frame["xi"], NAMES[run.activation])
+    return Network(frame["theta"], frame["xi"], run.activation)
 
 
 def logits(net: Network, x, y) -> np.ndarray:
@@ -41,7 +40,7 @@ def logits(net: Network, x, y) -> np.ndarray:
     with torch.inference_mode():
         for start in range(0, len(xi_MP), block):
             some_PM = theta_PM[:, start : start + block].contiguous()
-            result += SWAPS[net.activation](some_PM[x] + some_PM[y]) @ xi_MP[start : start + block]
+            result += ACTIVATIONS[net.activation](some_PM[x] + some_PM[y]) @ xi_MP[start : start + block]
     return result.numpy()
 
 
@@ -212,7 +211,7 @@ OPERATIONS = {
 def describe(operation: tuple) -> str:
     """An operation in words."""
     name, value = operation
-    return OPERATIONS[name][1].format(value)
+    return OPERATIONS[name][1].format(ACTIVATIONS[value].label if OPERATIONS[name][0] is swap else value)
 
 
 def operate(net: Network, operations) -> Network:
@@ -222,17 +221,12 @@ def operate(net: Network, operations) -> Network:
     return net
 
 
-def parity(activation: str) -> str:
-    """`even`, `odd` or `neither`: what the swap test sorts activations by."""
-    h = torch.linspace(0, 3, 31, dtype=torch.float64)
-    there, back = SWAPS[activation](h), SWAPS[activation](-h)
-    return "even" if torch.allclose(there, back) else "odd" if torch.allclose(there, -back) else "neither"
-
-
 def votes(net: Network, x: int, y: int) -> np.ndarray:
     """Logits of one pair split by the dominant frequency of the neurons, [K, P]; they sum to f(x, y)."""
     frequency_M = fourier.amplitudes(fourier.dft(net.theta_MP)).argmax(1)
-    hidden_M = SWAPS[net.activation](torch.as_tensor(net.theta_MP[:, x] + net.theta_MP[:, y])).numpy().astype(float)
+    hidden_M = (
+        ACTIVATIONS[net.activation](torch.as_tensor(net.theta_MP[:, x] + net.theta_MP[:, y])).numpy().astype(float)
+    )
     table_KP = np.zeros(((net.theta_MP.shape[1] - 1) // 2, net.theta_MP.shape[1]))
     for k in np.unique(frequency_M):
         mine = frequency_M == k

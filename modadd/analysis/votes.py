@@ -85,13 +85,13 @@ def projections(net: surgery.Network, run: Run) -> dict[str, dict[str, float | N
     table = {}
     for name, part in kept.items():
         fit = fit_network(part)
-        share = ideal.margin_share(fit["margin"], *part[:2]) if part.activation == "x^2" else None
+        share = ideal.margin_share(fit["margin"], *part[:2]) if part.activation == "quad" else None
         table[name] = fit | {"loss": surgery.outcome(part, run).loss["all"], "share": share}
     return table
 
 
 def fit_ideal(p: int, activation: str) -> dict[str, float | None]:
-    """The same for the network of the theory with one of the activations of `model.SWAPS`."""
+    """The same for the network of the theory with any activation."""
     return fit_network(surgery.Network(*ideal.ideal_network(p, PHASES), activation))
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ..activations import trainable, trained
 from ..data import METRICS
 from ..frames import mlp, one_layer
 from ..frames.schema import weights_of
-from ..networks.activations import FUNCTIONS
 from ..networks.mlp.step import Step
 from ..networks.transformer.model import forward
 from ..networks.transformer.step import OneLayerStep
@@ -29,7 +29,7 @@ class TwoLayers:
         theta_MP, xi_MP = (torch.from_numpy(network.weights[name]) for name in ("theta", "xi"))
         if biased:
             bias_P = np.zeros(self.run.p, np.float32) if network.bias_P is None else network.bias_P
-            on = FUNCTIONS[self.run.activation](torch.tensor(2 * ON))
+            on = trained(self.run.activation)(torch.tensor(2 * ON))
             theta_MP = torch.cat((theta_MP, torch.full((1, self.run.p), ON)))
             xi_MP = torch.cat((xi_MP, torch.from_numpy(bias_P)[None] / on))
         self.theta_PM, self.xi_MP = theta_MP.T.contiguous(), xi_MP
@@ -42,7 +42,7 @@ class TwoLayers:
 
     def others(self) -> dict[str, dict[str, float]]:
         """The metrics of the last network with each other activation."""
-        runs = {name: replace(self.run, activation=name) for name in FUNCTIONS if name != self.run.activation}
+        runs = {name: replace(self.run, activation=name) for name in trainable() if name != self.run.activation}
         return {
             name: dict(zip(METRICS, Step(run).metrics(self.theta_PM, self.xi_MP).ravel().tolist(), strict=False))
             for name, run in runs.items()

@@ -3,6 +3,7 @@
 import altair as alt
 import numpy as np
 
+from ..activations import ACTIVATIONS
 from ..analysis import lesson
 from .chart import Chart, drawing
 from .network import HUES
@@ -65,7 +66,7 @@ def wave(h_P: np.ndarray, x: int) -> Chart:
 
 
 SHAPES = {
-    "sum h": lambda h: h, "x²": lesson.ACTIVATIONS["quad"], "ReLU": lesson.ACTIVATIONS["relu"],
+    "sum h": lambda h: h, "x²": ACTIVATIONS["quad"], "ReLU": ACTIVATIONS["relu"],
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
+from ..activations import ACTIVATIONS
 from ..frames import pre_ln
 from ..frames.schema import Frame
 from ..maths import fourier
@@ -20,17 +21,7 @@ from ..runs import Run
 from . import style
 from .style import SEQUENTIAL, table
 
-ACTIVATIONS = {
-    "relu": lambda h: np.maximum(h, 0), "quad": lambda h: h * h, "identity": lambda h: h,
-    "gelu": lambda h: 0.5 * h * (1 + _erf(h / np.sqrt(2))),
-}  # fmt: skip
 WAVES = 6
-
-
-def _erf(x):
-    from scipy.special import erf
-
-    return erf(x)
 
 
 def of_mlp(frame: Frame, run: Run, neuron: int) -> np.ndarray:

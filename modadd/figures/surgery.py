@@ -5,7 +5,8 @@ import numpy as np
 import pyarrow as pa
 
 from .. import data
-from ..analysis.surgery import Outcome, parity
+from ..activations import ACTIVATIONS
+from ..analysis.surgery import Outcome
 from ..runs import Run
 from . import grids, style
 from .chart import Chart, drawing
@@ -34,9 +35,10 @@ def account(done: list[str], states: list[tuple[Outcome, float]]) -> list[dict]:
 
 
 def swaps_table(tried: dict[str, Outcome]) -> pa.Table:
-    """One row an activation."""
+    """One row an activation, of the outcomes by their names."""
+    acts = [ACTIVATIONS[name] for name in tried]
     return table(
-        activation=list(tried), parity=[parity(name) for name in tried],
+        activation=[act.label for act in acts], parity=[act.parity for act in acts],
         value=[outcome.accuracy["all"] for outcome in tried.values()],
         loss=[outcome.loss["all"] for outcome in tried.values()],
     )  # fmt: skip
@@ -48,7 +50,11 @@ def swaps(tried: dict[str, Outcome], own: str, chance: float, height: int = 260)
     order = [name for _, name in sorted(zip(rows["value"].to_pylist(), rows["activation"].to_pylist(), strict=True))]
     best = {
         of: max(
-            (outcome.accuracy["all"] for name, outcome in tried.items() if parity(name) == of and name != own),
+            (
+                outcome.accuracy["all"]
+                for name, outcome in tried.items()
+                if ACTIVATIONS[name].parity == of and name != own
+            ),
             default=None,
         )
         for of in ("even", "odd")
@@ -56,10 +62,9 @@ def swaps(tried: dict[str, Outcome], own: str, chance: float, height: int = 260)
     told = "; ".join(f"best {of} one {value:.1%}" for of, value in best.items() if value is not None)
     return Chart(
         drawing(_swaps, {"bars": rows}, order=tuple(order[::-1]), height=height),
-        f"Trained with {own}, asked with others",
+        f"Trained with {ACTIVATIONS[own].label}, asked with others",
         f"Accuracy over all sums: {told}; chance is {chance:.1%}. An even function at the bottom or an odd one "
-        "at the top "
-        "would refute the theory.",
+        "at the top would refute the theory.",
         f"Accuracy of the trained network under {len(tried)} activations",
         rows,
     )

@@ -6,9 +6,9 @@ of c (`tasks.maps`), S of them shown.
 """
 
 import numpy as np
-from scipy.special import erf
 
 from .. import tasks
+from ..activations import ACTIVATIONS
 from ..maths import fourier
 from ..runs import Run
 from .schema import Frame, pack, unpack
@@ -18,10 +18,6 @@ COMPONENTS = 4  # principal components kept in a frame
 PURE = 0.7  # columns at least so pure, of the purest, may be chosen for their phase
 
 Weights = dict[str, np.ndarray]
-ACTIVATIONS = {
-    "relu": lambda h: np.maximum(h, 0), "quad": np.square, "gelu": lambda h: h * (1 + erf(h / np.sqrt(2))) / 2,
-    "identity": lambda h: h,
-}  # fmt: skip
 
 
 def take_frame(run: Run, embed_PD, answer_SPP, example_N, right_N, every_CPP=None) -> Frame:

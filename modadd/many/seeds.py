@@ -10,6 +10,7 @@ import numpy as np
 
 from ..maths import measures
 from ..records.record import Record
+from ..runs import BOUNDS
 from . import survival
 
 # Name of a column of the history, or of a scalar of the frames, and what it is called.
@@ -82,8 +83,8 @@ def parse(text: str, most: int = 64) -> list[int]:
         if not all(end.isdecimal() and len(end) <= 10 for end in ends):
             raise ValueError(f"seeds are whole numbers or ranges such as 1-4, got {word!r:.40}")
         first, last = map(int, ends)
-        if last >= 2**31:
-            raise ValueError(f"a seed is at most {2**31 - 1}, got {last}")
+        if last > BOUNDS["seed"][1]:
+            raise ValueError(f"a seed is at most {BOUNDS['seed'][1]}, got {last}")
         if last - first >= most:
             raise ValueError(f"at most {most} seeds at once: {word} names {last - first + 1:,}")
         seeds |= dict.fromkeys(range(first, last + 1))

@@ -167,7 +167,7 @@ class CompiledEngine(Engine):
 
 
 class CudaEngine(Engine):
-    """The same on CUDA, captured as a graph; without Triton it falls back to plain torch."""
+    """The same on CUDA, captured as a graph; in plain torch where its kernels cannot be had."""
 
     on_device = True
 
@@ -178,7 +178,7 @@ class CudaEngine(Engine):
         self._capture()
 
     def _build(self):
-        self.fused = kernels.available()
+        self.fused = kernels.available() and self.run.activation in kernels.ACTIVATIONS
         if self.fused:
             self.program = "triton"
             self.network = kernels.FusedStep(self.runs, self.device)

@@ -24,7 +24,6 @@ from ..runs import Run, check_start
 from .engine import Engine, engine
 
 PLATEAU_FROM, PLATEAU_EVERY, PLATEAU_LOSS, PLATEAU_ACCURACY = 10_000, 1_000, 1e-3, 5e-3
-CALL_SECONDS = 0.1  # that the engine computes at a time, about
 TRAIN_LOSS = METRICS.index("train_loss")
 
 
@@ -72,9 +71,11 @@ def train_many(
     multiprocessing asks of every script that starts processes.
     """
     where = pick_device(device)
+    if where.type == "cpu" and workers <= 1:
+        return [_last(run) for run in runs]
     if where.type == "cpu":
         # A fork would inherit the threads of OpenMP half-alive.
-        with ProcessPoolExecutor(max(1, workers), get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
             return list(pool.map(_train_alone, runs))
     records: dict[str, Record] = {}
     for group in groups(runs) if kernels.available() else [[run] for run in runs]:
@@ -90,12 +91,17 @@ def groups(runs: list[Run]) -> list[list[Run]]:
     together: dict[tuple, list[Run]] = {}
     for run in runs:
         key = (run.p, run.d_mlp, run.activation, run.optimizer, run.precision, run.epochs, run.d_model)
-        together.setdefault(key if run.model == "mlp" else (run.id,), []).append(run)
+        shared = run.model == "mlp" and run.activation in kernels.ACTIVATIONS
+        together.setdefault(key if shared else (run.id,), []).append(run)
     return list(together.values())
 
 
 def _train_alone(run: Run) -> Record:
     torch.set_num_threads(1)
+    return _last(run)
+
+
+def _last(run: Run) -> Record:
     *_, last = train(run, device="cpu", every=60)
     return last.record
 
@@ -216,9 +222,8 @@ def lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[U
         rows_ETC = net.rows(start, stop)
         now = time.perf_counter()
         # Long enough that reading is free, short enough that a pause is felt at once.
-        if now - clock > CALL_SECONDS or (stop % PLATEAU_EVERY and stop not in number):
-            pace = (now - clock) / (stop - start)
-            chunk = int(np.clip(min(every, CALL_SECONDS) / pace, 1, 4 * chunk))
+        if stop % PLATEAU_EVERY and stop not in number:
+            chunk = int(np.clip(chunk * min(every, 0.1) / (now - clock), 1, 4 * chunk))
         for member in running:
             member.history[start:stop] = rows_ETC[member.e]
             member.read = stop

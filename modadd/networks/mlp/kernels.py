@@ -34,6 +34,7 @@ from ..optim import BETA1, BETA2, EPS
 
 SIDE, ROWS = 8, 64  # residues and pairs of a square
 CHUNK_BYTES = 256 << 20  # of hidden activations that exist at a time, where the library multiplies
+ACTIVATIONS = ("relu", "quad", "gelu", "identity")  # that the kernels below know
 tl = None  # triton.language, once a kernel is asked for
 _SOURCES = []
 

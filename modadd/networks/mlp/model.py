@@ -1,4 +1,4 @@
-"""The network: activations with their derivatives, initial weights, and the plain forward pass."""
+"""The network: initial weights, and the plain forward pass."""
 
 from collections.abc import Callable
 

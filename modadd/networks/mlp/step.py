@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from ...data import group_weights, labels, pairs
 from ...runs import Run
-from ..activations import ACTIVATIONS
+from ..activations import in_place
 
 L2_BYTES = 1 << 20
 
@@ -29,7 +29,7 @@ class Step:
 
     def __init__(self, run: Run, device: torch.device | str = "cpu", dtype=torch.float32, block: int | None = None):
         self.p, self.M, self.K = run.p, run.d_mlp, run.K
-        self.act = ACTIVATIONS[run.activation]
+        self.act = in_place(run.activation)
         self.N = self.p * (self.K + 1)
         self.block = min(self.M, block or self._block(torch.device(device)))
         like = {"device": device, "dtype": dtype}

@@ -29,7 +29,7 @@ from ... import tasks
 from ...data import METRICS
 from ...runs import Run
 from ...tasks import EPS
-from ..activations import FUNCTIONS
+from ..activations import function
 
 LOOK_EVERY = 100  # steps between two looks at the test examples
 LOOK_MOST = 2**15  # examples of a look: all test examples, or this many of them, drawn once; all at the end
@@ -66,7 +66,7 @@ def initial_weights(run: Run) -> dict[str, np.ndarray]:
 
 def forward(run: Run, w: Mapping[str, torch.Tensor], token_BL: torch.Tensor) -> torch.Tensor:
     """The logits [B, P] of these examples; `w` as in `shapes`."""
-    L, D, H, act = token_BL.shape[1], run.d_model, run.heads, FUNCTIONS[run.activation]
+    L, D, H, act = token_BL.shape[1], run.d_model, run.heads, function(run.activation)
     # A product with a one-hot row is a look-up whose gradient is a product too: exact, and the same in every run.
     hot_LBP = (token_BL.T[:, :, None] == torch.arange(run.p, device=token_BL.device)).to(w["W_E"].dtype)
     first_PD = w["W_E"] + w["W_pos"][0]
