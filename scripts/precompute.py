@@ -22,8 +22,8 @@ from typing import Literal
 import cli
 from rich.table import Table
 
+from modadd.analysis import shipped
 from modadd.jobs import cluster, pool
-from modadd.many import atlas
 from modadd.records import check, store
 from modadd.runs import PRESETS, Run, preset, presets_at, stand_ins
 from modadd.training import cost
@@ -40,7 +40,7 @@ class Flags:
     presets: list[str] = field(default_factory=lambda: list(PRESETS))
     """Presets to train; grokking exists from p = 19 on."""
     seeds: list[int] = field(default_factory=lambda: [42])
-    """Seeds to train."""
+    """Seeds to train; in an atlas the presets' own, 42, is a film, and others are outlines of a few kilobytes."""
     epochs: int | None = None
     """Training steps instead of the preset's own number."""
     precision: Literal["auto", "fp32", "tf32"] = "auto"
@@ -55,6 +55,10 @@ class Flags:
     """Folder of the cache."""
     atlas: Path | None = None
     """Also write one compact file a modulus into this folder; with --verify, check that folder, not the cache."""
+    compact: bool = False
+    """Keep only what an atlas holds of each finished run, instead of every frame."""
+    stop_after: float | None = None
+    """Minutes after which what is not done is left at a checkpoint; the runs then go by seed, then by p."""
     figures: Path | None = None
     """Also draw every published figure and table into this folder, of the first seed, and verify what was trained."""
     dry_run: bool = False
@@ -168,6 +172,8 @@ def show(rows: list[dict]):
 def train(runs: list[Run], flags: Flags, where: list[str], workers: int) -> tuple[dict[str, str], list[str]]:
     """({run id: why it failed}, [ids that advanced here])."""
     length, advanced = {run.id: run.epochs for run in runs}, set()
+    if flags.stop_after is not None:
+        runs = sorted(runs, key=lambda run: (flags.seeds.index(run.seed), run.p))
     with cli.many(runs) as show_progress:
 
         def look(run_id: str, step: int):
@@ -175,35 +181,42 @@ def train(runs: list[Run], flags: Flags, where: list[str], workers: int) -> tupl
                 advanced.add(run_id)
             show_progress(run_id, step)
 
-        failures = pool.train_all(runs, flags.cache, where, workers, look, flags.checkpoint_seconds)
+        failures = pool.train_all(
+            runs, flags.cache, where, workers, look, flags.checkpoint_seconds, flags.compact,
+            None if flags.stop_after is None else 60 * flags.stop_after,
+        )  # fmt: skip
     return failures, sorted(advanced)
 
 
 def write_atlas(runs: list[Run], flags: Flags, shelf: store.Store) -> Iterator[str]:
     """Put the wanted runs that are finished into the atlas's files, beside what these hold; says how large each is."""
     there = store.Store(flags.cache, flags.atlas)
-    held = {i: card["run"].p for i, card in there.cards_of_atlas().items()}
-    for p in sorted({run.p for run in runs}):
-        records = {i: there.shipped(i) for i, its_p in held.items() if its_p == p}
-        for run in runs:
-            record = cli.first(shelf.mine(i) for i in names(run, flags)) if run.p == p else None
-            if record is not None and record.finished:
-                for name in (*names(run, flags), *stand_ins(run.id)):
-                    records.pop(name, None)
-                records[record.run.id] = record.compact(atlas.measure(record))
-        file = store.write_atlas(flags.atlas, p, [records[i] for i in sorted(records)])
-        yield f"{file}: {cli.count(len(records), 'record')}, {file.stat().st_size / 1e6:.2f} MB"
+    for folder, own in (("", True), (store.SEEDS, False)):
+        held = there.cards_of_atlas(folder)
+        for p in sorted({run.p for run in runs if (run.seed == Run.seed) == own}):
+            records = {i: there.shipped(i, folder) for i, card in held.items() if card["run"].p == p}
+            for run in runs:
+                if run.p != p or (run.seed == Run.seed) != own:
+                    continue
+                record = cli.first(shelf.mine(i) for i in names(run, flags))
+                if record is not None and record.finished:
+                    for name in (*names(run, flags), *stand_ins(run.id)):
+                        records.pop(name, None)
+                    records[record.run.id] = record if record.coded else shipped.small(record)
+            if records:
+                file = store.write_atlas(flags.atlas / folder, p, [records[i] for i in sorted(records)])
+                yield f"{file}: {cli.count(len(records), 'record')}, {file.stat().st_size / 1e6:.2f} MB"
     there.close()
-    yield f"{atlas.write_table(flags.atlas)}: what their cards lack"
 
 
 def verify(runs: list[Run], flags: Flags) -> dict[str, str]:
     """{run id: what is wrong with its record, or that there is none}."""
     shelf, wrong = store.Store(flags.cache, flags.atlas), {}
-    read = shelf.shipped if flags.atlas else shelf.mine
     for run in runs:
+        folder = "" if run.seed == Run.seed else store.SEEDS
         try:
-            record = cli.first(map(read, names(run, flags)))
+            held = (shelf.shipped(name, folder) if flags.atlas else shelf.mine(name) for name in names(run, flags))
+            record = cli.first(held)
             found = check.faults(record) if record else ["missing"]
         except ValueError as error:  # damaged, or of another schema
             found = [str(error)]

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,7 +240,7 @@ def test_small_runs_that_can_share_an_engine_are_one_job_on_a_gpu():
 class Hand(pool._Worker):
     """A worker on a device that is not there: a thread that says it has trained what it is given."""
 
-    def __init__(self, cache, device, threads, checkpoint_seconds):
+    def __init__(self, cache, device, threads, checkpoint_seconds, compact):
         self.pipe, far = multiprocessing.Pipe()
         self.device, self.job, self.gone = device, None, False
         self.process = threading.Thread(target=self.work, args=(far,), daemon=True)
@@ -387,6 +388,41 @@ def test_a_bad_flag_is_one_sentence(tmp_path, run_script, flags, words):
     assert (status, result) == (2, None)
     assert words in err
     assert "Traceback" not in err
+
+
+def test_an_atlas_of_films_and_outlines_is_made_and_verified(tmp_path):
+    atlas, flags = (
+        tmp_path / "atlas",
+        ("--p", 5, "--epochs", 60, "--presets", "standard", "--seeds", 42, 1, "--devices", "cpu"),
+    )
+    status, result, err = precompute(tmp_path / "cache", *flags, "--atlas", atlas, "--compact")
+    assert (status, result["failures"]) == (0, {}), err
+    kept = all_records(tmp_path / "cache").values()
+    assert all(record.coded for record in kept)
+    store = Store(tmp_path / "empty", atlas)
+    (film,) = map(store.get, store.cards_of_atlas())
+    assert "logits0" in film.frames[0]
+    assert film.measured["bets"] == film.run.d_mlp
+    assert store.outlined(preset("standard", 5, seed=1, epochs=60)).measured["bets"] == film.run.d_mlp
+    store.close()
+    assert precompute(tmp_path / "cache", *flags, "--verify", "--atlas", atlas)[0] == 0
+    shutil.rmtree(atlas / "seeds")
+    status, result, _ = precompute(tmp_path / "cache", *flags, "--verify", "--atlas", atlas)
+    assert (status, list(result["failures"].values())) == (1, ["missing"])
+    status, result, _ = precompute(tmp_path / "cache", *flags, "--atlas", atlas)
+    assert result["missing"] == []  # nothing is trained again
+    assert (atlas / "seeds" / "p005.npz").exists()
+
+
+def test_when_the_time_is_over_runs_are_left_at_a_checkpoint_and_go_on_later(tmp_path):
+    runs = [preset("standard", 5, epochs=30), preset("standard", 11, epochs=200_000)]
+    while runs[1].id not in all_records(tmp_path):  # a worker may need longer than that to start
+        assert pool.train_all(runs, tmp_path, compact=True, stop_after=4) == {}
+    done, left = (all_records(tmp_path)[run.id] for run in runs)
+    assert done.coded
+    assert not left.finished
+    assert left.state is not None
+    assert left.step > 0
 
 
 # -- what a sound record is ---------------------------------------------------------------------

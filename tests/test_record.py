@@ -400,6 +400,23 @@ def test_what_was_measured_of_the_whole_record_travels_with_the_compact_one(long
     assert Record.from_arrays(again.to_arrays()).measured == told
 
 
+def test_an_outline_keeps_curves_ends_and_the_last_numbers_in_a_few_kilobytes(long):
+    told = {"claim:cleanup": 0.25}
+    line = from_bytes(to_bytes(long.outline(told)))
+    assert len(to_bytes(line)) < 8_000
+    assert line.summary == long.summary
+    assert line.measured == told
+    assert measures.stages(line, 0.8) == measures.stages(long, 0.8)
+    assert line.frames[0].keys() == {"ipr_in", "ipr_out", "mean_abs_sin_D", "mean_cos_D"}
+    for name, value in long.frames[-1].items():
+        if np.ndim(value) == 0 or name == "counts_K":
+            np.testing.assert_array_equal(line.frames[-1][name], value)
+    steps, followed = line.series("ipr_in")
+    known = dict(zip(*map(list, long.series("ipr_in")), strict=True))
+    assert len(steps) >= 20
+    assert [known[step] for step in steps] == followed.tolist()
+
+
 def test_stored_and_live_records_stand_in_one_table(record):
     stored = Record.from_arrays(record.to_arrays())
     both = many.curves_of({"stored": stored, "live": record}, "train_loss")

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import modadd.records.store
 from modadd.records.bin import MOST
 from modadd.records.index import BytesOnly, Index
-from modadd.records.store import Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
+from modadd.records.store import SEEDS, Damaged, Store, from_bytes, to_bytes, write_archive, write_atlas
 from modadd.runs import PUBLISHED_STEPS, Run, preset
 
 BRIEF = replace(SMALL, epochs=20)
@@ -667,6 +667,20 @@ def test_any_changed_bit_of_the_atlas_is_noticed(tmp_path_factory, brief, data):
         store.close()
     if seen is not None:  # a bit that says nothing, such as a date; or None, which is a missing record
         assert_same_training(seen, brief.without_state())
+
+
+def test_outlines_of_other_seeds_are_found_apart_from_records(store):
+    own, other = preset("standard", 7), preset("standard", 7, seed=1)
+    done = finish(BRIEF)
+    write_atlas(store.atlas, 7, [replace(done, run=own)])
+    write_atlas(store.atlas / SEEDS, 7, [replace(done, run=replace(other, precision="tf32")).outline({"bets": 3.0})])
+    assert store.get(other.id) is None
+    assert store.where(other.id) is None
+    assert store.outlined(own) is None
+    assert store.outlined(other).summary["train_loss"] == done.summary["train_loss"]
+    (card,) = store.cards_of_seeds().values()
+    assert (card["where"], card["run"].seed, card["measured"]) == (SEEDS, 1, {"bets": 3.0})
+    assert set(store.cards()) == {own.id}
 
 
 # -- siblings -----------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from multiprocessing import connection, get_context, resource_tracker
 from pathlib import Path
 
 import filelock
+import numpy as np
 
+from ..analysis import shipped
 from ..records.record import Record
 from ..records.store import Damaged, Store
 from ..runs import Run
@@ -37,18 +39,22 @@ log = logging.getLogger(__name__)
 
 def train_all(
     runs: Iterable[Run], cache: Path | str, devices: Sequence[str] = ("cpu",), workers: int = 1,
-    look: Look | None = None, checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    look: Look | None = None, checkpoint_seconds: float = CHECKPOINT_SECONDS, compact: bool = False,
+    stop_after: float | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """Train runs into the cache with `workers` processes a device; returns why by id of those that failed.
 
     Any device takes the next run, the longest first; on CUDA small runs that can share an engine are one job.
+    With `compact` only what ships of a finished run is kept (`analysis.shipped`).  With `stop_after`, seconds, the
+    runs go in the order given, and after that time all that are not done are left at a checkpoint.
     `look(run_id, step)` sees every run advance.  A run that another process trains is looked at again until it
     is finished or free.  If a worker dies its run is tried once more.  Ctrl-C and SIGTERM leave every run at a
     checkpoint and raise KeyboardInterrupt.
     """
     slots = [device for _ in range(workers) for device in devices]  # the first jobs go to different devices
     threads = share_of_cores(len(slots))
-    ready, busy = deque(_jobs(list(runs), slots)), []
+    ready, busy = deque(_jobs(list(runs), slots, in_order=stop_after is not None)), []
+    end = np.inf if stop_after is None else time.monotonic() + stop_after
     deaths, failures, told = Counter(), {}, set()
     crew: dict[int, _Worker] = {}
 
@@ -79,12 +85,12 @@ def train_all(
 
     with _terminable():
         try:
-            while ready or busy or any(worker.job for worker in crew.values()):
+            while time.monotonic() < end and (ready or busy or any(worker.job for worker in crew.values())):
                 while busy and busy[0][0] <= time.monotonic():
                     ready.append(busy.pop(0)[1])
                 for i, device in enumerate(slots):
                     if ready and i not in crew:
-                        crew[i] = _Worker(cache, device, threads, checkpoint_seconds)
+                        crew[i] = _Worker(cache, device, threads, checkpoint_seconds, compact)
                     if ready and not crew[i].job:
                         crew[i].give(ready.popleft())
                 listening = {worker.pipe: worker for worker in crew.values() if worker.job}
@@ -103,8 +109,8 @@ def share_of_cores(workers: int) -> int:
     return max(1, cost.cores() // max(1, workers))
 
 
-def _jobs(runs: list[Run], devices: Sequence[str]) -> list[list[Run]]:
-    """What a worker does at a time, the longest first."""
+def _jobs(runs: list[Run], devices: Sequence[str], in_order: bool = False) -> list[list[Run]]:
+    """What a worker does at a time, the longest first or in the order given."""
     together = [run for run in runs if run.p <= P_TOGETHER] if any(d.startswith("cuda") for d in devices) else []
     jobs = [[run] for run in runs if run not in together]
     if together:
@@ -113,17 +119,18 @@ def _jobs(runs: list[Run], devices: Sequence[str]) -> list[list[Run]]:
         for group in groups(together):
             size = min(MOST_TOGETHER, -(-len(group) // len(devices)))
             jobs += [group[i : i + size] for i in range(0, len(group), size)]
-    return sorted(jobs, key=lambda job: -cost.rank(job[0]))
+    place = {run.id: i for i, run in enumerate(runs)}
+    return sorted(jobs, key=lambda job: place[job[0].id] if in_order else -cost.rank(job[0]))
 
 
 class _Worker:
     """The near end of a worker process."""
 
-    def __init__(self, cache, device: str, threads: int, checkpoint_seconds: float):
+    def __init__(self, cache, device: str, threads: int, checkpoint_seconds: float, compact: bool):
         context = get_context("spawn")  # CUDA and OpenMP do not survive a fork
         self.pipe, far = context.Pipe()
         self.process = context.Process(
-            target=_work, args=(far, str(cache), device, threads, checkpoint_seconds), daemon=True
+            target=_work, args=(far, str(cache), device, threads, checkpoint_seconds, compact), daemon=True
         )
         # Ctrl-C goes to the whole group of processes: the workers inherit that it is blocked and hear of it here.
         resource_tracker.ensure_running()  # starting it unblocks the signal
@@ -182,7 +189,7 @@ def _terminable():
         signal.signal(signal.SIGTERM, before)
 
 
-def _work(pipe: connection.Connection, cache: str, device: str, threads: int, checkpoint_seconds: float):
+def _work(pipe: connection.Connection, cache: str, device: str, threads: int, checkpoint_seconds: float, compact: bool):
     """The life of a worker process."""
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
@@ -204,7 +211,7 @@ def _work(pipe: connection.Connection, cache: str, device: str, threads: int, ch
                             except OSError:  # nobody listens any more
                                 return True
 
-                        busy += carry_out_together(group, store, device, look, checkpoint_seconds, threads)
+                        busy += carry_out_together(group, store, device, look, checkpoint_seconds, threads, compact)
                         if asked.is_set():
                             return
                 finally:
@@ -226,7 +233,7 @@ def _share(job: list[Run], device: str) -> bool:
 
 def carry_out_together(
     runs: list[Run], store: Store, device: str, look: Callable[[dict[str, int]], bool],
-    checkpoint_seconds: float = CHECKPOINT_SECONDS, threads: int = 1,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS, threads: int = 1, compact: bool = False,
 ) -> list[str]:  # fmt: skip
     """Train runs that can share an engine into a store; returns the ids of those that another process trains.
 
@@ -271,7 +278,8 @@ def carry_out_together(
                 ]  # fmt: skip
                 if not due:
                     continue
-                list(hands.map(store.put, [light(update.checkpoint()) for update in due]))
+                keep = lambda record: store.put(shipped.small(record) if compact and record.finished else light(record))  # noqa: E731
+                list(hands.map(keep, [update.checkpoint() for update in due]))
                 kept |= {update.record.run.id for update in due if update.record.finished}
                 saved = time.monotonic()
                 rest = max(checkpoint_seconds, 9 * (saved - now))

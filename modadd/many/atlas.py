@@ -1,9 +1,9 @@
 """Every run of a preset, at every modulus, as one table.
 
-A row comes from the card of a record and, where a card lacks a number, from the record itself.  Reading the
-records takes minutes, so what `measure` finds is kept in a file TABLE: beside the atlas for its own records
-(`write_table`), in the user's folder for all others.  A kept row counts only for the very record it was taken
-from: same id, same time of training, same size.
+A row comes from the card of a record and, where a card lacks a number, from the record itself.  What
+`shipped.measure` finds travels in the card of a compact record.  For others it takes minutes, so it is kept in a file
+TABLE: beside the atlas for its own records (`write_table`), in the user's folder for all others.  A kept row counts
+only for the very record it was taken from: same id, same time of training, same size.
 """
 
 import contextlib
@@ -16,20 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis import claims, evidence, lottery
-from ..maths import measures, theory
-from ..records.record import Record
+from ..analysis import claims, evidence
+from ..analysis.shipped import BETS, RULES, SCALARS, SLOW, measure
 from ..records.store import Damaged, Store
 from ..runs import PRESETS, PUBLISHED_STEPS, Run, preset, presets_at
 
 TABLE = "table.csv"
-RULES = tuple(theory.RULES_TEX)
-SCALARS = (
-    "vote_ratio", "vote_r2", "vote_r2_three", "vote_third", "vote_margin", "all_pairs", "margin_share", "cv_alpha",
-    "cv_beta", "leak_in_3", "leak_in_5", "leak_out_2", "leak_out_3", "even_1", "even_2", "even_3", "even_4",
-)  # fmt: skip
-BETS = {"lottery-phase": "phase", "lottery-drive": "drive", "lottery-race": "race"}
-SLOW = ("flow-quad", "flow-relu")  # claims that integrate every neuron's flow: seconds a run
 HEADER = [
     "run", "finished", "bytes", *SCALARS, "bets", *(f"hits_{rule}" for rule in RULES), "due",
     *(f"claim:{claim.name}" for claim in claims.CLAIMS if claim.name not in (*SLOW, *BETS)),
@@ -54,39 +46,6 @@ def standing(run: Run) -> tuple[int, str, int] | None:
     return (run.p, name, run.seed) if replace(run, precision="fp32") in halves else None
 
 
-def measure(record: Record) -> dict[str, float | None]:
-    """What a card lacks, by name: the SCALARS of the last frame, of which the vote_* come from a fit to all pairs only
-    if `all_pairs` is 1, and else to those with x = 0; `bets`, the neurons whose start and winner are held, and of
-    those the hits of each rule; `due`, the step by which the flow expects 90 % aligned; and `claim:NAME`, the number
-    that a claim is judged by.
-
-    None where a number does not apply or is not held; inf where a step was not reached.
-    """
-    frame, run = record.frames[-1], record.run
-    found = dict.fromkeys(SCALARS) | {name: frame.get(name) for name in ("cv_alpha", "cv_beta", "margin_share")}
-    if not isinstance(told := evidence.peaks(record), str):
-        fit, of = told
-        found |= {f"vote_{name}": fit[name] for name in ("ratio", "r2", "r2_three", "margin")}
-        found["vote_third"] = fit["third"] and fit["third"] / fit["correct"]
-        found["all_pairs"] = float(of == "all ordered pairs")
-    leaks = lottery.leaks(frame, run).items()
-    found |= {f"leak_{layer.removesuffix('put')}_{r}": value for (layer, r), value in leaks}
-    if "coherence" in frame:
-        even = measures.evenness(frame["coherence"], frame["counts_K"])[0]
-        found |= {f"even_{n}": value for n, value in zip(measures.ORDERS, even, strict=True)}
-    if run.init == "random" and (start := lottery.start(record)) is not None:
-        few = {name: table[: evidence.BETTORS] for name, table in start.items()}
-        for rule, bet_M in lottery.bets(few, run.p, run.activation).items():
-            told = lottery.score(bet_M, frame["frequency"])
-            found |= {"bets": told["n"], f"hits_{rule}": told["hits"]}
-    found["due"] = evidence.due(record)
-    for claim in claims.CLAIMS:
-        if claim.name not in (*SLOW, *BETS) and claim.applies(run):
-            value = claims.measured(claim, record)
-            found[f"claim:{claim.name}"] = None if isinstance(value, str) else value.value
-    return {name: None if value is None or np.isnan(value) else float(f"{value:.6g}") for name, value in found.items()}
-
-
 def key_of(card: dict) -> Key:
     """What a record and its kept row have in common."""
     return card["run"].id, str(card["provenance"].get("finished")), card["bytes"]
@@ -109,7 +68,7 @@ def table(store: Store) -> tuple[list[dict], list[str]]:
     """(rows, damaged): one row a (p, preset, seed), by p and preset, and the names of what cannot be read.
 
     The longer run shadows the shorter one, then the user's own the atlas's, then float32 TF32.  A row holds the
-    numbers of the card's summary, those of `measure` (claims under `claims`, without their prefix), and
+    numbers of the card's summary, those of `shipped.measure` (claims under `claims`, without their prefix), and
     `finished`, `where`, `composite`, `plateau` (step of that stop), `gap_ratio` (stage II over stage I),
     `neurons`, `shared_neurons`, `shared_frequencies` (those with gcd(k, p) > 1) and `hit_RULE`.
     """
@@ -129,6 +88,8 @@ def table(store: Store) -> tuple[list[dict], list[str]]:
 
 def _look_up(store: Store, card: dict) -> dict:
     """The kept row of a record; measured now, and kept from now on, if there is none."""
+    if told := _told(card):
+        return told
     key, mine = key_of(card), store.folder / TABLE
     for kept in (_kept(store.atlas / TABLE) if store.atlas else {}, _measured, _kept(mine)):
         if key in kept:
@@ -138,7 +99,7 @@ def _look_up(store: Store, card: dict) -> dict:
             record = store.mine(key[0]) if card["where"] == "cache" else store.get(key[0])
             if record is None:
                 raise Damaged(f"the run {key[0]} is gone")
-            _measured[key] = _told(card) or measure(record)
+            _measured[key] = measure(record)
             with contextlib.suppress(OSError):  # a folder that cannot be written to costs time, not the page
                 _write(mine, {k: row for k, row in _kept(mine).items() if k[0] != key[0]} | {key: _measured[key]})
     return _measured[key]

@@ -29,6 +29,8 @@ NEAR = 0.25  # a frame stands for a named moment if it is no further from it tha
 # A compact record keeps about so many rows of the history, frames, and neurons in the tables and in the spectra; and
 # the last weights of a layer if they are at most so many, which is up to p = 31.
 ROWS, FRAMES, NEURONS, SPECTRA, WEIGHTS = 400, 36, 512, 24, 30_000
+OUTLINE_ROWS, OUTLINE_FRAMES = 60, 24  # and an outline so many rows and frames; of every frame but the last these:
+FOLLOWED = ("ipr_in", "ipr_out", "mean_abs_sin_D", "mean_cos_D")
 
 Rule = Literal["before", "nearest", "near", "exact"]
 
@@ -81,6 +83,11 @@ class Record:
     @property
     def finished(self) -> bool:
         return self.provenance.get("stop_reason") not in (None, "stopped")
+
+    @property
+    def coded(self) -> bool:
+        """Is this a compact record, or an outline?"""
+        return isinstance(self.frames, coding.Film)
 
     @property
     def step(self) -> int:
@@ -171,18 +178,26 @@ class Record:
         that a stage ends where it did, and the last times that every answer was right or ceased to be.  Of the frames
         stay those of `_story`.  `measured` are numbers that were taken from this record, and travel with it.
         """
+        return self._coded(ROWS, FRAMES, _small, measured)
+
+    def outline(self, measured: Mapping[str, float | None] | None = None) -> "Record":
+        """A few kilobytes of a run: fewer rows of its history; of the frames the means that are followed over training,
+        and of the last one every number and the counts of the frequencies."""
+        return self._coded(OUTLINE_ROWS, OUTLINE_FRAMES, _outlined, measured)
+
+    def _coded(self, rows: int, most: int, kept, measured) -> "Record":
         columns = [column for column in self.history.values() if np.isfinite(column).any()]
-        keep = set(thin_rows(columns[:4], ROWS).tolist())
+        keep = set(thin_rows(columns[:4], rows).tolist())
         for name, column in self.history.items():
             if name.endswith("accuracy") and len(column):
                 best = np.floor(np.maximum.accumulate(np.nan_to_num(column)) * 100)
                 keep |= set(np.flatnonzero(np.diff(best, prepend=-1)).tolist())
                 looked = np.flatnonzero(np.isfinite(column))
                 turned = looked[np.diff(column[looked] == 1, prepend=False)]
-                keep |= set(turned[-ROWS:].tolist())
+                keep |= set(turned[-rows:].tolist())
         keep = np.array(sorted(keep), int)
-        story = self._story()
-        frames = [_small(self.frames[i], self.run, last=i == len(self.frames) - 1) for i in story]
+        story = self._story(most)
+        frames = [kept(self.frames[i], self.run, i == len(self.frames) - 1) for i in story]
         film = coding.film(frames, [self.frame_steps[i] for i in story], self.run)
         history = {
             name: column[keep] if name.endswith("accuracy") else coding.rounded(column[keep])
@@ -193,7 +208,7 @@ class Record:
             measured=self.measured if measured is None else measured,
         )  # fmt: skip
 
-    def _story(self, most: int = FRAMES) -> list[int]:
+    def _story(self, most: int) -> list[int]:
         """Places of at most so many frames: the first, the last, half-way through memorisation, the ends of both
         stages, and the step at which the paper leaves a single-frequency run; then always the one farthest from those
         chosen, on a way that counts steps, their logarithm, and what the accuracies gained."""
@@ -219,7 +234,7 @@ class Record:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays; the inverse of `from_arrays`.  A compact record stays coded."""
-        if not isinstance(self.frames, coding.Film):
+        if not self.coded:
             return self.plain_arrays()
         arrays = {"curves": coding.curves(self.steps, self.history), "film": self.frames.blob}
         arrays = {name: np.frombuffer(blob, np.uint8) for name, blob in arrays.items()}
@@ -309,6 +324,12 @@ def _small(frame: Frame, run: Run, last: bool) -> Frame:
            "theta_hat": SPECTRA, "xi_hat": SPECTRA}  # fmt: skip
     return {name: frame[name][: few[name]] if name in few else frame[name]
             for name in frame if weights or not is_weight(name)}  # fmt: skip
+
+
+def _outlined(frame: Frame, run: Run, last: bool) -> Frame:
+    """What an outline keeps of a frame."""
+    return {name: value for name, value in frame.items()
+            if name in FOLLOWED or (last and (np.ndim(value) == 0 or name == "counts_K"))}  # fmt: skip
 
 
 def _number(value) -> float | None:

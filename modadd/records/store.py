@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +36,7 @@ RUNS = ROOT / "cache" / "runs"
 MAGIC = b"modadd1\n"
 EXPANDED = 4 << 30  # bytes of all arrays of a record; the widest network with its state takes a third of it
 log = logging.getLogger(__name__)
+SEEDS = "seeds"  # folder in an atlas: outlines of the presets with other seeds
 ID = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}", re.ASCII)
 
 
@@ -281,9 +283,15 @@ class Store:
                 return ended and self.intact(run_id)
         return False
 
-    def shipped(self, run_id: str) -> Record | None:
+    def outlined(self, run: Run) -> Record | None:
+        """The atlas's outline of a preset with another seed, in either precision, or None.  Raises Damaged if its file
+        cannot be read."""
+        names = dict.fromkeys([run.id, replace(run, precision="tf32").id])
+        return next((record for name in names if (record := self.shipped(name, SEEDS)) is not None), None)
+
+    def shipped(self, run_id: str, folder: str = "") -> Record | None:
         """The atlas's record of this id, or None.  Raises Damaged if its file cannot be read."""
-        with self._atlas_file(run_id) as arrays:
+        with self._atlas_file(run_id, folder) as arrays:
             if arrays is None or f"{run_id}/card" not in arrays:
                 return None
             arrays = {key.removeprefix(f"{run_id}/"): arrays[key] for key in arrays if key.startswith(f"{run_id}/")}
@@ -306,8 +314,8 @@ class Store:
         return [run_id, *stand_ins(run_id)] if ID.fullmatch(run_id) else []
 
     @contextlib.contextmanager
-    def _atlas_file(self, run_id: str):
-        file = self.atlas and ID.fullmatch(run_id) and self.atlas / f"{run_id[:4]}.npz"
+    def _atlas_file(self, run_id: str, folder: str):
+        file = self.atlas and ID.fullmatch(run_id) and self.atlas / folder / f"{run_id[:4]}.npz"
         if not file or not file.exists():
             yield None
             return
@@ -354,12 +362,16 @@ class Store:
                     cards[run_id] = read_card(card.encode()) | {"where": "cache", "bytes": size}
         return cards
 
-    def cards_of_atlas(self) -> dict[str, dict]:
+    def cards_of_atlas(self, folder: str = "") -> dict[str, dict]:
         """The same for the atlas."""
         cards = {}
-        for file in sorted(self.atlas.glob("p*.npz")) if self.atlas else ():
+        for file in sorted((self.atlas / folder).glob("p*.npz")) if self.atlas else ():
             cards |= _cards_of(file)
         return {run_id: dict(card) for run_id, card in cards.items()}
+
+    def cards_of_seeds(self) -> dict[str, dict]:
+        """The same for the outlines of other seeds."""
+        return {run_id: card | {"where": SEEDS} for run_id, card in self.cards_of_atlas(SEEDS).items()}
 
     def cards(self) -> dict[str, dict]:
         """Every record there is, by id; the user's own shadow the atlas's."""
