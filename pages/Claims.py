@@ -27,9 +27,12 @@ st.markdown(
 )
 asked = st.session_state.get("run") or ""
 other = ui.find(asked).record if asked else None
-linked = other is not None and other.run.p == p
+linked = other is not None and other.run.p == p and other.run.model == "mlp"
 if asked and other is None:
     st.error(f"No run called {ui.plain(asked)} with anything to judge is here; showing the presets instead.")
+if other is not None and other.run.model != "mlp":
+    st.info(f"{asked} is a run of the {other.run.model} model, of which the paper claims nothing; showing the presets.")
+    st.page_link(ui.HOMES[other.run.model], label="Open it where it is at home", query_params={"run": asked})
 everything = "all presets trained at this p"
 view = st.selectbox("Run", [*([asked] if linked else []), everything, *presets_at(p)], key=f"claims-run-{linked}")
 shown = {view: asked} if view == asked else {

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
@@ -110,10 +111,15 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 60:,.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:,.1f} hours"
 
 
+def printable(text: object) -> str:
+    """Text that may come from a foreign file, without what a terminal would obey, such as escape sequences."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in str(text))
+
+
 def say(lines: Iterable[str]):
     """Plain lines on stderr."""
     for line in lines:
-        stderr.print(line, highlight=False, soft_wrap=True, markup=False)
+        stderr.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -122,7 +128,8 @@ def one_sentence():
     try:
         yield
     except (ValueError, OSError) as error:
-        stderr.print(f"[bold red]error:[/] {str(error).rstrip('.')}.", highlight=False, soft_wrap=True)
+        said = escape(printable(error).rstrip("."))  # a remedy may hold brackets
+        stderr.print(f"[bold red]error:[/] {said}.", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         stderr.print("stopped; the same command goes on from the last checkpoint")
@@ -156,7 +163,7 @@ def facts(values: Mapping[str, object]):
     """A name and its value a line on stderr; what is absent is a dash."""
     for name, value in values.items():
         shown = "-" if value is None else f"{value:,.5g}" if isinstance(value, float) else value
-        stderr.print(f"{name:>20}  {shown}", highlight=False)
+        stderr.print(f"{name:>20}  {printable(shown)}", highlight=False, markup=False)
 
 
 def print_json(value):

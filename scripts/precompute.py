@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import cli
+from rich.markup import escape
 from rich.table import Table
 
 from modadd.analysis import shipped
@@ -298,7 +299,7 @@ def main(flags: Flags):
                     failures |= verify(runs, replace(flags, atlas=None))
                     files = report["figures"] = draw(runs, flags, shelf)
         for run_id, why in failures.items():
-            cli.stderr.print(f"[red]{run_id}:[/] {why}", highlight=False, soft_wrap=True)
+            cli.stderr.print(f"[red]{run_id}:[/] {escape(cli.printable(why))}", highlight=False, soft_wrap=True)
         if flags.json:
             cli.print_json(report | {"failures": failures})
     sys.exit(1 if failures or any(one["missing"] for one in files) else 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import cli
+from rich.markup import escape
 from rich.table import Table
 
 from modadd.jobs import pool
@@ -175,7 +176,7 @@ def main(flags: Flags):
                 write(flags.out, grid, records, results, criterion, result)
                 cli.stderr.print(f"written to {flags.out}", highlight=False)
         for run_id, why in failures.items():
-            cli.stderr.print(f"[red]{run_id} failed:[/] {why}", highlight=False, soft_wrap=True)
+            cli.stderr.print(f"[red]{run_id} failed:[/] {escape(cli.printable(why))}", highlight=False, soft_wrap=True)
         if flags.json:
             cli.print_json(result | ({"failures": failures} if not flags.dry_run else {}))
     sys.exit(1 if failures else 0)

@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import replace
 
 import cli
+import import_run
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -215,6 +216,18 @@ def test_the_script_opens_a_bundle(packed, record, tmp_path):
     store.close()
 
 
+def test_a_foreign_record_commands_no_terminal(record, tmp_path, run_script):
+    loud = replace(record, provenance=record.provenance | {"device": "cpu\x1b[2J\x1b]0;owned\x07", "torch": "[red]2"})
+    name = tmp_path / "a\x1b[31mb.safetensors"
+    name.write_bytes(tensors.to_safetensors(loud))
+    status, _, err = run_script(import_run, name, "--cache", tmp_path / "cache")
+    assert status == 0
+    status, _, refusal = run_script(import_run, name, "--cache", tmp_path / "cache")
+    assert status == 2
+    assert "\x1b" not in (err + refusal)
+    assert "\x07" not in (err + refusal)
+
+
 def test_the_page_opens_a_bundle_or_a_record(app, packed, record):
     files = {"run.zip": packed, f"{SMALL.id}.safetensors": tensors.to_safetensors(record)}
     for name, content in files.items():
@@ -341,6 +354,10 @@ def test_a_record_that_cannot_be_is_refused(record, lie):
     assert sentence in refused(content, "record.safetensors")
 
 
+def _dated(card: dict, when: str) -> str:
+    return json.dumps(card | {"provenance": card["provenance"] | {"finished": when}})
+
+
 CARDS = {
     "no JSON": (lambda card: "{", "no JSON"),
     "another schema": (lambda card: json.dumps(card | {"schema": 99}), "schema 99"),
@@ -350,6 +367,9 @@ CARDS = {
     "a novel": (lambda card: json.dumps(card | {"provenance": card["provenance"] | {"x": "y" * 900}}), "short word"),
     "lists": (lambda card: json.dumps(card | {"provenance": card["provenance"] | {"x": [[]]}}), "short word"),
     "no number": (lambda card: json.dumps(card | {"provenance": card["provenance"] | {"x": float("nan")}}), "says nan"),
+    "a date that is none": (lambda card: _dated(card, "not-a-date"), "where it comes from"),
+    "a date that is nearly one": (lambda card: _dated(card, "2026-02-30T00:00:00Z"), "where it comes from"),
+    "a date before all computers": (lambda card: _dated(card, "0001-01-01T00:00:00Z"), "where it comes from"),
     "too deep": (lambda card: "[" * 100_000, "no JSON"),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from modadd.analysis import claims, evidence, surgery
 from modadd.frames.mlp import take_frame
 from modadd.maths import harmonics, ideal
 from modadd.runs import Run
+from pages import said as prose
 
 P = 11
 BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
@@ -244,3 +245,12 @@ def test_a_stage_that_is_not_reached_fails_and_says_so(trained):
 def test_every_claim_is_named_once_and_worded(trained):
     assert len(BY_NAME) == len(claims.CLAIMS)
     assert all(claim.statement and claim.expected and claim.holds != claim.fails for claim in claims.CLAIMS)
+
+
+@pytest.mark.parametrize(("name", "p"), [("transformer", 113), ("addition", 97)])
+def test_a_link_to_a_run_of_another_model_says_that_nothing_is_claimed_of_it(app, shipped, name, p):
+    run = preset(name, p)
+    assert claims.judge(shipped.get(run.id)) == []
+    test = app("Claims", run=run.id, p=str(p))
+    assert not test.exception
+    assert f"{run.id} is a run of the {run.model} model, of which the paper claims nothing" in prose(test)

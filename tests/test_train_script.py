@@ -200,3 +200,9 @@ def test_nothing_is_trained_where_it_could_not_be_kept(tmp_path):
     status, result, said = train("--p", 5, "--epochs", 2, "--cache", tmp_path / "file" / "runs")
     assert (status, result) == (2, None)
     assert "cannot be written" in said
+
+
+def test_brackets_of_a_remedy_reach_the_reader(capsys):
+    with pytest.raises(SystemExit), cli.one_sentence():
+        raise ValueError("wandb is not installed: pip install -e '.[wandb]', or [bold]leave[/] --wandb away")
+    assert "pip install -e '.[wandb]', or [bold]leave[/] --wandb away." in capsys.readouterr().err

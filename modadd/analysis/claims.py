@@ -77,7 +77,7 @@ def early(summary: Mapping) -> bool:
 def judge(record: Record) -> list[dict]:
     """Every claim that speaks of this run: name, statement, expected, value, low, high (None where there is none),
     measured (in words), verdict, page."""
-    mine = [claim for claim in CLAIMS if claim.applies(record.run)]
+    mine = [claim for claim in CLAIMS if record.run.model == "mlp" and claim.applies(record.run)]
     due = evidence.due(record) if any(claim.flows for claim in mine) and record.frames else None
     soon, rows = early(record.summary), []
     for claim in mine:

@@ -5,6 +5,7 @@ Record never changes; a growing run publishes a new one, which shares the arrays
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -285,6 +286,14 @@ class Record:
             raise ValueError(f"not a record: {error!r}") from None
 
 
+def _moment(text: str) -> bool:
+    """Is this a time as records tell it, such as 2026-01-31T23:59:59Z?"""
+    try:
+        return len(text) == 20 and time.strptime(text, "%Y-%m-%dT%H:%M:%SZ").tm_year >= 1970
+    except ValueError:
+        return False
+
+
 def read_card(array: np.ndarray) -> dict:
     """The front page of a stored record: run, provenance and summary, without the arrays.
 
@@ -300,7 +309,8 @@ def read_card(array: np.ndarray) -> dict:
         raise ValueError(f"this record has schema {str(card.get('schema'))[:40]}, this program reads {SCHEMA}")
     seen = card.get("provenance")
     told = isinstance(seen, dict) and all(isinstance(seen.get(name), kind) for name, kind in PROVENANCE.items())
-    if not told or seen["stop_reason"] not in STOPS or not 0 <= seen["steps"] <= EPOCHS_MAX:
+    told = told and _moment(seen["finished"]) and seen["stop_reason"] in STOPS
+    if not told or not 0 <= seen["steps"] <= EPOCHS_MAX:
         raise ValueError("not a record: its card does not say where it comes from")
     if not isinstance(card.get("run"), dict) or not isinstance(card.get("summary"), dict):
         raise ValueError("not a record: its card lacks its run or its summary")

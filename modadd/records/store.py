@@ -77,8 +77,10 @@ def from_bytes(blob: bytes, most: int = EXPANDED) -> Record:
         if hollow := [name for name, array in arrays.items() if not array.nbytes and max(array.shape) > EPOCHS_MAX]:
             raise Damaged(f"its array {hollow[0][:40]!r} is hollow")
         return Record.from_arrays(arrays)
-    except (ValueError, MemoryError):
+    except ValueError:
         raise
+    except MemoryError:
+        raise Damaged("its arrays take more memory than there is now") from None
     except Exception as error:  # a foreign archive makes zipfile and numpy raise nearly anything
         raise Damaged(f"it is no archive of arrays ({type(error).__name__})") from None
 
