@@ -35,7 +35,7 @@ drawn = {
         ("loss", curves.losses), ("alignment", curves.misalignment), ("sparsity", grokking.sparsity),
         ("order", curves.order), ("forces", grokking.forces),
     )
-} | {"accuracy": curves.accuracies(record, record.step, log_steps, ends, height=280)}  # fmt: skip
+} | {"accuracy": curves.accuracies(record, record.step, log_steps, ends, height=240)}  # fmt: skip
 
 
 def near(goal: int | None, holding: str):
@@ -48,7 +48,7 @@ def near(goal: int | None, holding: str):
 def body(step: int):
     """Everything that moves with the step."""
     seen = record.at(step, "probability", "nearest")
-    probability = lambda at: grids.probability(*moment(at), side=300)  # noqa: E731
+    probability = lambda at: grids.probability(*moment(at), side=250)  # noqa: E731
     ui.row(
         ("grokking-accuracy", drawn["accuracy"].at),
         ("grokking-probability", probability if seen else "This record keeps no probabilities of its answers."),
@@ -75,7 +75,7 @@ def spectra(layer: str):
     held = [one for one in seen.values() if not isinstance(one, str)]
     top = max((float(abs(one.frame[name]).max()) for one in held), default=None)
     shown = {
-        title: f"{title}: {one}." if isinstance(one, str) else grokking.spectra(record, *one, layer, top)
+        title: f"{title}: {one}." if isinstance(one, str) else grokking.spectra(record, *one, layer, top, title)
         for title, one in seen.items()
     }
     charts = [one for one in shown.values() if not isinstance(one, str)]
@@ -83,10 +83,7 @@ def spectra(layer: str):
         f"From noise to one frequency per neuron, {layer} layer · Fig. 16", lambda: together("hconcat", *charts),
         f"grokking-spectra-{layer}",
     )  # fmt: skip
-    for column, (title, one) in zip(st.columns(4), shown.items(), strict=True):
-        with column:
-            st.caption(f"**{title}**")
-            ui.show(one, f"grokking-dft-{layer}-{title}")
+    ui.row(*((f"grokking-dft-{layer}-{title}", one) for title, one in shown.items()))
 
 
 def plateau():

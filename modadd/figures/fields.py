@@ -88,27 +88,28 @@ def axes(x: Side, y: Side) -> dict:
 def _axis(side: Side) -> alt.Axis:
     words = json.dumps({f"{place:g}": name for place, name in side.written})
     return alt.Axis(
-        title=side.title, grid=False, values=[place for place, _ in side.written], labelOverlap=True,
+        title=side.title, grid=False, values=[place for place, _ in side.written], labelOverlap="greedy",
         labelExpr=f"{words}[datum.value]", labels=bool(side.written), ticks=False,
     )  # fmt: skip
 
 
 def heatmap(
     matrix: np.ndarray, x: Side, y: Side, value: str, *, diverging: bool = True, top: float | None = None,
-    height: int = SIDE, square: bool = False, cells: int = RECTANGLES,
+    height: int = SIDE, square: bool = False, cells: int = RECTANGLES, key: bool = True,
 ) -> Drawing:  # fmt: skip
     """A table as colours, first row on top; blue below zero and red above, or from little to much.  The last colour is
     of `top`, by default of the largest there is; charts that are compared share it.
 
     Up to `cells` cells are rectangles, each with its value under the mouse; more are one image, which tells the
-    largest cell of a row.  A click on a row selects its name `row`, under the name `row`.
+    largest cell of a row.  `key` draws the scale of colours on top.  A click on a row selects its name `row`, under
+    the name `row`.
     """
     size = np.abs(np.nan_to_num(matrix))
     top = top or float(size.max(initial=0.0)) or 1.0
     colours = (DIVERGING if diverging else SEQUENTIAL)[style.theme()]
     low = -top if diverging else 0.0
     tables = {"ends": table(value=[low, top])}
-    how = {"x": x, "y": y, "value": value, "colours": colours, "height": height, "square": square}
+    how = {"x": x, "y": y, "value": value, "colours": colours, "height": height, "square": square, "key": key}
     if matrix.size <= cells:
         r, c = np.divmod(np.arange(matrix.size), len(x.names))
         column, row = (np.array(side.names)[at] for side, at in ((x, c), (y, r)))
@@ -124,21 +125,21 @@ def heatmap(
     return drawing(_picture, tables, **how)
 
 
-def cells_of(x, y, value, colours, height, square) -> alt.LayerChart:
+def cells_of(x, y, value, colours, height, square, key=True) -> alt.LayerChart:
     """The chart of a heatmap whose cells are rectangles."""
-    colour, says = scale_of(value, colours), tips(column=x.title, row=y.title, value=value)
+    colour, says = scale_of(value, colours, key=key), tips(column=x.title, row=y.title, value=value)
     cells = alt.Chart(named("cells"), name="cells").mark_rect(clip=True)
     cells = cells.encode(**axes(x, y), x2=alt.X2("x2"), y2=alt.Y2("y2"), color=colour, tooltip=says)
     return alt.layer(_ends(colour), cells.add_params(_row()), **_size(height, square))
 
 
-def _picture(x, y, value, colours, height, square):
+def _picture(x, y, value, colours, height, square, key):
     pictures = alt.Chart(named("picture")).mark_image(smooth=False, aspect=False)
     says = tips(row=y.title, best=f"largest at {x.title}", value=value)
     bands = alt.Chart(named("bands"), name="bands").mark_rect(opacity=0)
     bands = bands.encode(y=alt.Y("top:Q"), y2=alt.Y2("bottom"), tooltip=says).add_params(_row())
     pictures = pictures.encode(url=alt.Url("uri:N"), **axes(x, y), x2=alt.X2("x2"), y2=alt.Y2("y2"))
-    return alt.layer(_ends(scale_of(value, colours)), pictures, bands, **_size(height, square))
+    return alt.layer(_ends(scale_of(value, colours, key=key)), pictures, bands, **_size(height, square))
 
 
 def _size(height, square) -> dict:
@@ -154,13 +155,15 @@ def _ends(colour: alt.Color) -> alt.Chart:
     return alt.Chart(named("ends")).mark_rect(opacity=0).encode(color=colour)
 
 
-def scale_of(title: str, colours: tuple[str, ...], kind: str = "linear", form: str = ".2~g") -> alt.Color:
+def scale_of(
+    title: str, colours: tuple[str, ...], kind: str = "linear", form: str = ".2~g", key: bool = True
+) -> alt.Color:
     """Colours over the column `value`, from the least to the largest there is, with their legend on top."""
     legend = alt.Legend(
         type="gradient", orient="top", gradientLength=110, format=form, tickCount=3, titleOrient="left", titleLimit=190
     )
     scale = alt.Scale(type=kind, range=list(colours), interpolate="rgb", nice=False, zero=False)
-    return alt.Color("value:Q", title=title, scale=scale, legend=legend)
+    return alt.Color("value:Q", title=title, scale=scale, legend=legend if key else None)
 
 
 def ground(values: np.ndarray, x: tuple[float, float], y: tuple[float, float], log: bool = False) -> dict:

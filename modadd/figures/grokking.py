@@ -110,21 +110,25 @@ def _forces(size, log_steps):
     return alt.layer(*over_time.ground(log_steps), lines, now, height=HEIGHT)
 
 
-def spectra(record: Record, step: int, frame: Frame, layer: str, top: float | None = None, height: int = 150) -> Chart:
-    """DFT rows of the neurons that show all frequencies at the end of the run, in the order they have then."""
+def spectra(
+    record: Record, step: int, frame: Frame, layer: str, top: float | None = None, name: str = "", height: int = 130
+) -> Chart:
+    """DFT rows of the neurons that show all frequencies at the end of the run, in the order they have then.  One of
+    several moments has a `name`, and shares the scale of colours, up to `top`, with the others."""
     rows = frame["theta_hat" if layer == "input" else "xi_hat"]
     chosen = round_robin(record.frames[-1]["frequency"], len(rows))
     field = heatmap(
         rows[chosen],
         modes(rows.shape[1]),
-        unnamed("neuron", chosen.tolist()),
+        unnamed("", chosen.tolist()),
         f"{layer} weight",
         height=height,
         top=top,
+        key=not name,
     )
     sparse = float(frame["ipr_in" if layer == "input" else "ipr_out"])
     return Chart(
-        field, f"Step {step:,}", f"{layer.capitalize()} layer, mean IPR {sparse:.2f}.",
+        field, f"{name}, step {step:,}" if name else f"Step {step:,}", f"Mean IPR {sparse:.2f}.",
         f"Fourier spectra of the {layer} layer at step {step:,}",
         lambda: table(neuron=chosen, **dict(zip(modes(rows.shape[1]).names, rows[chosen].T, strict=True))),
     )  # fmt: skip

@@ -123,7 +123,7 @@ def _race(axis, names, span, log_steps, height):
             y=axis.y(),
             detail=alt.Detail("k:N"),
             color=colour,
-            strokeWidth=alt.StrokeWidth("curve:N", scale=alt.Scale(domain=list(names), range=widths), legend=None),
+            strokeWidth=alt.StrokeWidth("curve:O", scale=alt.Scale(domain=list(names), range=widths), legend=None),
             tooltip=tips(k="frequency k", step="step", value="value"),
         )
     )

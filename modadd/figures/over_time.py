@@ -125,7 +125,7 @@ def ground(log_steps: bool) -> list[alt.Chart]:
     shade = rows.mark_rect().encode(
         x=x, x2=alt.X2("until"), tooltip=tips(stage="stage", step="from step", until="to step"),
         fill=alt.Fill("numeral:N", legend=None, scale=alt.Scale(**scale, range=list(SHADES))),
-        fillOpacity=alt.FillOpacity("numeral:N", legend=None, scale=alt.Scale(**scale, range=list(SHADE))),
+        fillOpacity=alt.FillOpacity("numeral:O", legend=None, scale=alt.Scale(**scale, range=list(SHADE))),
     )  # fmt: skip
     words = rows.mark_text(dy=-8, fontSize=12, color=style.COLOURS["others"]).encode(
         x=alt.X("middle:Q", title=x["title"], scale=x["scale"], axis=x["axis"]), y=alt.value(0),

@@ -105,7 +105,7 @@ def step_axis(log: bool, ends: tuple[int, int] | None = None, title: str = "trai
     return alt.X(
         "step:Q", title=title, scale=scale,
         axis=alt.Axis(
-            format="~s", labelExpr="datum.value ? datum.label : '0'", labelFlush=True, labelOverlap="greedy",
+            labelExpr="format(datum.value, datum.value < 1000 ? 'd' : '~s')", labelFlush=True, labelOverlap="greedy",
             grid=False, labelFlushOffset=-4, **how,  # the page's font is wider than the one that it was laid out for
         ),
     )  # fmt: skip

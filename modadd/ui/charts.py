@@ -21,6 +21,7 @@ LISTENS = {"name": "film", "value": 0, "on": [{"events": "window:film", "update"
 # The menu of a chart shows itself under the mouse and to the keyboard; a chart of fixed size shrinks with the screen.
 CSS = """
 [class*="st-key-figure-"] [class*="st-key-save-"] {opacity: 0; transition: opacity .15s}
+[class*="st-key-figure-"] [class*="st-key-save-"] button {min-height: 1.5rem; padding: 0 .4rem}
 [class*="st-key-figure-"]:is(:hover, :focus-within) [class*="st-key-save-"] {opacity: 1}
 @media (hover: none) {[class*="st-key-figure-"] [class*="st-key-save-"] {opacity: 1}}
 [class*="st-key-chart-"] [data-testid="stElementToolbar"] {display: none}
