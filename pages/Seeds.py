@@ -51,14 +51,20 @@ def kept(run_id: str, version: str):
     )
 
 
+@st.cache_resource(max_entries=512, show_spinner=False)
+def outlined(run_id: str, _run):
+    """What comes along of a run of another seed: its curves and final numbers."""
+    return lab.store.outlined(_run)
+
+
 def look(run):
-    """(record or None, job or None) of a run: of the live job, else as stored."""
+    """(record or None, job or None) of a run: of the live job, else as stored, else its outline."""
     job = lab.job(run.id)
     if job is not None and job.active:
         return job.record, job
     try:
         version = lab.store.version(run.id)
-        return (kept(run.id, version) if version else None), job
+        return (kept(run.id, version) if version else outlined(run.id, run)), job
     except Damaged:
         return None, job
 
@@ -85,6 +91,14 @@ if missing:
             for place, run in enumerate(missing):
                 lab.submit(run, device, priority=1 + place)  # behind whatever one starts by hand
             st.rerun()
+lines = {run.id for run, (record, _) in found.items() if record is not None and not lab.store.where(run.id)} - {
+    run.id for run in waiting
+}
+if lines:
+    st.caption(
+        f"{ui.count(len(lines), 'seed')} of these {'comes' if len(lines) == 1 else 'come'} along with the lab as an "
+        "outline: curves, ends of stages and final numbers, but no frames to open."
+    )
 ui.stop_all([run.id for run in waiting])
 
 grokking = runs[0].frac_train < 1
@@ -115,7 +129,8 @@ def watch():
         st.info("No seed has been trained here yet: press the button above, and the curves fill in as they grow.")
         return
     ui.row(*((f"seeds-{key}", many.band(records, key, ui.log_steps())) for key in chosen), abreast=2)
-    ui.compare_link([record.run for record in records.values()])
+    if whole := [record.run for record in records.values() if record.run.id not in lines]:
+        ui.compare_link(whole)
     st.subheader("When stages end")
     ends = seeds.ends(list(records.values()), threshold)
     for row in ends if grokking else ends[:1]:
@@ -145,7 +160,7 @@ def watch():
                 "test accuracy": told["test_accuracy"],
                 "held out": told["held_out_accuracy"],
                 "IPR": told["ipr"],
-                "run": f"/Grokking?run={record.run.id}" if grokking else f"/Live?run={record.run.id}",
+                "run": None if record.run.id in lines else f"/{'Grokking' if grokking else 'Live'}?run={record.run.id}",
             }
         )
     ui.table(rows, ("run",))

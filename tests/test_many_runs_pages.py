@@ -9,6 +9,7 @@ from conftest import SMALL, finish
 from modadd import preset, ui
 from modadd.figures import many
 from modadd.many import seeds, survival
+from modadd.records.store import SEEDS, write_atlas
 from modadd.training.forks import begin, fork
 from pages import charts, errors, press, said
 
@@ -97,6 +98,22 @@ def test_seeds_that_are_missing_are_offered_at_a_price(app):
     assert "2 of 2 seeds are still to be trained" in said(test)
     assert "Train what is missing" in {button.label for button in test.button}
     assert not charts(test)
+
+
+def test_seeds_that_come_along_open_with_bands(app, tmp_path, monkeypatch):
+    store = ui.lab().store
+    monkeypatch.setattr(store, "atlas", tmp_path / "atlas")
+    done = finish(preset("standard", 5, epochs=60))
+    runs = [preset("standard", 5, seed=seed) for seed in (1, 2)]
+    ended = done.provenance | {"stop_reason": "epochs"}
+    write_atlas(tmp_path / "atlas" / SEEDS, 5, [replace(done, run=run, provenance=ended).outline() for run in runs])
+    test = app("pages/Seeds.py", p="5", seeds="1-2")
+    assert not test.exception
+    assert not errors(test)
+    assert "Train what is missing" not in {button.label for button in test.button}
+    assert "2 seeds of these come along with the lab" in said(test)
+    assert test.dataframe[0].value["run"].isna().all()
+    assert len(charts(test)) == 4
 
 
 def test_seeds_are_trained_and_drawn(app):
