@@ -29,6 +29,7 @@ from modadd.jobs.lab import Lab
 from modadd.records.store import Store, default_folder
 from modadd.runs import Run
 from modadd.training.loop import train
+from modadd.ui.bin import CHOSEN
 from pages import press
 
 SOURCES = sorted(
@@ -172,7 +173,7 @@ def test_a_variable_of_the_environment_moves_a_limit(host):
 
 
 def waiting(owner, count):
-    return [lab_module.Job(replace(SMALL, seed=seed), "cpu", owner=owner) for seed in range(count)]
+    return [lab_module.Job(replace(SMALL, seed=seed), "cpu", asked=owner) for seed in range(count)]
 
 
 def test_one_visitor_cannot_take_the_whole_queue(host, tmp_path):
@@ -269,6 +270,70 @@ def test_only_who_began_a_run_steers_it_among_strangers(host, app, training, mon
     assert not strangers or not ui.steers("p007-custom-0123456789")  # whose it was nobody knows
     tried("visitors who would pause, stop or delete the run of another, on a server for strangers", 1,
           "are not offered to")  # fmt: skip
+
+
+@pytest.fixture
+def visit(host, app, monkeypatch):
+    """visit(who, page, **query) opens a page of a server for strangers as this visitor."""
+    host()
+
+    def come(who, page, **query):
+        for module in (ui.progress, ui.lookup):
+            monkeypatch.setattr(module, "visitor", lambda: who)
+        return app(page, p="7", **query)
+
+    return come
+
+
+def labels(test):
+    return {button.label for button in test.button}
+
+
+@pytest.mark.parametrize("state", ["finished", "paused", "failed"])
+def test_a_run_stays_with_who_began_it_whoever_asks_for_it_again(visit, training, state):
+    run = preset("standard", 7, epochs=100)
+    visit("she", "pages/Live.py")
+    job = ui.lab().submit(run, "cpu")
+    job.status, job.wish = state, "stopped"  # as if it had come to this
+    visit("he", "pages/Live.py", run=run.id)
+    again = ui.lab().submit(run, "cpu")  # the same settings, or Resume
+    assert again is not job
+    assert (again.owner, again.asked) == ("she", "he")
+    assert not {"Pause", "Stop", f"Delete {run.id}"} & labels(visit("he", "pages/Live.py", run=run.id))
+    assert {"Pause", "Stop"} <= labels(visit("she", "pages/Live.py", run=run.id))
+
+
+def test_a_stored_run_that_nobody_here_began_is_nobodys(visit, record):
+    visit("he", "pages/Live.py")
+    ui.lab().store.put(record)
+    job = ui.lab().submit(record.run, "cpu")
+    assert job.done.wait(60)
+    assert job.owner is None
+    test = visit("he", "pages/Runs.py", run=record.run.id)
+    test.session_state[CHOSEN] = record.run.id
+    assert not {"Train it again", f"Delete {record.run.id}"} & labels(test.run())
+
+
+def test_only_who_paused_a_run_is_offered_to_resume_it(visit, record):
+    visit("she", "pages/Live.py")
+    job = ui.lab().submit(SMALL, "cpu")
+    assert job.done.wait(60)
+    paused = replace(record, provenance=record.provenance | {"stop_reason": None, "steps": 100})
+    ui.lab().store.put(paused)
+    job.status, job.record = "paused", paused
+    assert "Resume" in labels(visit("she", "pages/Live.py", run=SMALL.id))
+    assert "Resume" not in labels(visit("he", "pages/Live.py", run=SMALL.id))
+
+
+def test_what_a_visitor_deleted_is_in_the_bin_of_that_visitor_alone(visit):
+    run = replace(SMALL, epochs=5)
+    visit("she", "pages/Runs.py")
+    assert ui.lab().submit(run, "cpu").done.wait(60)
+    hers = visit("she", "pages/Runs.py")
+    hers.session_state[CHOSEN] = run.id
+    hers = press(hers.run(), f"Delete {run.id}")
+    assert "Undo" in labels(hers)
+    assert not {"Undo", "Put back", "Remove for good"} & labels(visit("he", "pages/Runs.py"))
 
 
 def test_every_button_that_ends_or_deletes_a_run_asks_whose_it_is():

@@ -69,7 +69,7 @@ def check(run: Run, most: Limits):
             raise ValueError(f"the {what} is {value:,} and this server allows {limit:,}: choose less, {ELSEWHERE}")
 
 
-def admit(run: Run, active: Sequence[Job], owner: str | None, folder: Path):
+def admit(run: Run, active: Sequence[Job], visitor: str | None, folder: Path):
     """ValueError with one sentence where this visitor may not begin this run now.
 
     `active` are the jobs that wait or train, `folder` is where records are kept.  Where nobody is hosted, all may.
@@ -78,7 +78,7 @@ def admit(run: Run, active: Sequence[Job], owner: str | None, folder: Path):
         return
     most = limits()
     check(run, most)
-    mine = sum(job.owner == owner for job in active)
+    mine = sum(job.asked == visitor for job in active)
     if mine >= most.queue:
         raise ValueError(f"you have {mine} runs waiting or training and this server allows {most.queue}: wait for one")
     if len(active) >= most.queue_all:

@@ -39,7 +39,8 @@ class Job:
     record: Record | None = None
     error: str | None = None
     wish: str | None = None
-    owner: str | None = None
+    owner: str | None = None  # who began it, and alone may end it
+    asked: str | None = None  # who asked for it this time, and waits for a turn
     afresh: bool = False  # from its first step, whatever is stored
     turn: int = 0
     started: float = 0.0
@@ -59,9 +60,10 @@ class Job:
 class Lab:
     """Queue, workers and jobs.  Thread-safe.
 
-    Owners take turns: the second run of one waits for the first of every other that is there by then.
+    Visitors take turns: the second run of one waits for the first of every other that is there by then.
 
-    `admit(run, active jobs)` names the owner of a run that is to be queued, or refuses it with a ValueError.
+    `admit(run, active jobs)` names who asks for a run that is to be queued, or refuses it with a ValueError.  A run
+    belongs to who began it, whoever lets it go on; one that is stored and that nobody here began is nobody's.
     """
 
     def __init__(self, store: Store, admit: Callable[[Run, list[Job]], str | None] = lambda run, active: None):
@@ -96,7 +98,9 @@ class Lab:
             job = self._jobs.get(run.id)
             if job is not None and job.active:
                 return job
-            owner = self.admit(run)
+            asked, before = self.admit(run), self._jobs.get(run.id)
+            stored = self.store.where(run.id) == "cache"
+            owner = before.owner if before else None if stored else asked
             check_room(run, device)
             if resume is None or resume.state is None:
                 forks.check(run, self.store, afresh)
@@ -106,9 +110,11 @@ class Lab:
             for old in over[:-REMEMBERED]:
                 del self._jobs[old.run.id]
             self._jobs.pop(run.id, None)  # the newest job stands last
-            turns = [job.turn + 1 for job in self._jobs.values() if job.active and job.owner == owner]
+            turns = [job.turn + 1 for job in self._jobs.values() if job.active and job.asked == asked]
             turn = max([self._turn, *turns])
-            job = self._jobs[run.id] = Job(run, device, record=resume, owner=owner, afresh=afresh, turn=turn)
+            job = self._jobs[run.id] = Job(
+                run, device, record=resume, owner=owner, asked=asked, afresh=afresh, turn=turn
+            )
             if device not in self._queues:
                 self._queues[device] = []
                 worker = threading.Thread(target=self._work, args=(device,), name=f"lab-{device}", daemon=True)
@@ -119,7 +125,7 @@ class Lab:
         return job
 
     def admit(self, run: Run) -> str | None:
-        """Who would own this run if it were queued now; ValueError with one sentence if it would be refused."""
+        """Who asks for this run, if it may be queued now; ValueError with one sentence if it would be refused."""
         check_start(run)
         return self._admit(run, [job for job in self.jobs() if job.active])
 

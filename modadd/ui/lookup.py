@@ -24,9 +24,9 @@ def lab() -> Lab:
     store = Store(default_folder())
 
     def admit(run: Run, active: list[Job]) -> str | None:
-        owner = visitor()
-        hosting.admit(run, active, owner, store.folder)
-        return owner
+        who = visitor()
+        hosting.admit(run, active, who, store.folder)
+        return who
 
     return Lab(store, admit)
 

@@ -36,7 +36,9 @@ def _status(run_id: str, now: Found):
             st.success(f"Run {record.run.id} {ended} at step {record.step:,}.")
         elif record is not None:
             st.progress(record.step / record.run.epochs, f"Paused at step {record.step:,} of {record.run.epochs:,}")
-            if st.button("Resume", icon=":material/play_arrow:", key="resume", type="primary"):
+            if job is not None and not steers(run_id):
+                st.caption("Another visitor paused this run: you can watch it.")
+            elif st.button("Resume", icon=":material/play_arrow:", key="resume", type="primary"):
                 with refusals():
                     lab().submit(
                         record.run, job.device if job else "auto", resume=record if record.state else None,
