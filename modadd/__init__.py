@@ -31,11 +31,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOMES = {
     "runs": ("Run", "PRESETS", "preset", "width"),
+    "activations": ("register",),
     "training.loop": ("train", "train_many", "Update"),
     "records.record": ("Record",),
     "records.store": ("Store",),
     "jobs.lab": ("Lab", "carry_out"),
     "training.forks": ("fork",),
+    "many.sweep": ("Grid",),
+    "many.study": ("sweep",),
+    "exchange.loading": ("load",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)

@@ -85,7 +85,7 @@ class Run:
     def __post_init__(self):
         check_p(self.p)
         if self.d_mlp is None:
-            object.__setattr__(self, "d_mlp", width(self.p) if self.model == "mlp" else 4 * self.d_model or 1)
+            object.__setattr__(self, "d_mlp", _usual_width(self))
         for field in fields(self):
             value = getattr(self, field.name)
             options = get_args(field.type) if get_origin(field.type) is Literal else None
@@ -122,6 +122,11 @@ class Run:
         object.__setattr__(self, "frac_train", bits.bit_count() / self.p**2)
         _real("share of the pairs that trained names", self.frac_train, *BOUNDS["frac_train"])
 
+    def __repr__(self) -> str:
+        usual = {f.name: f.default for f in fields(self)} | {"p": None, "d_mlp": _usual_width(self)}
+        settings = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return f"Run({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+
     def _check_model(self):
         if self.model == "mlp":
             if self.task != "addition" or self.batch or self.layers > 1:
@@ -154,13 +159,12 @@ class Run:
         """Name of the preset with these settings at any p, seed and length, else "fork", "imported" or "custom"."""
         if self.parent or self.origin:
             return "fork" if self.parent else "imported"
-        usual = width(self.p) if self.model == "mlp" else 4 * self.d_model
         free = {"p", "d_mlp", "epochs", "plateau", "seed", "precision"}
         for name, settings in (PRESETS | TRANSFORMERS).items():
             same = all(
                 getattr(self, f.name) == settings.get(f.name, f.default) for f in fields(self) if f.name not in free
             )
-            if same and self.d_mlp == usual:
+            if same and self.d_mlp == _usual_width(self):
                 return name
         return "custom"
 
@@ -324,6 +328,10 @@ def _whole(name, value, low, high):
 def _real(name, value, low, high):
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name} must be a number between {low:g} and {high:g}, got {value!s:.80}")
+
+
+def _usual_width(run: Run) -> int:
+    return width(run.p) if run.model == "mlp" else 4 * run.d_model or 1
 
 
 def _digest(run) -> str:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import tree
 from serving import ROOT
 
-from modadd import ui
+from modadd import activations, ui
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 READ = [page for page in PAGES if page.name not in ("CHANGELOG.md", "faults.md")]
@@ -91,14 +93,36 @@ def test_pictures_of_the_readme_stay_small():
     assert sum(picture.stat().st_size for picture in ROOT.glob("docs/**/*.png")) < 1_500_000
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/researcher.md"])
-def test_documented_python_runs(page, capsys):
-    for block in blocks(ROOT / page, "python"):
+def test_the_python_of_the_readme_runs(capsys):
+    for block in blocks(ROOT / "README.md", "python"):
         # What the reader runs in full is here run for a few steps.
-        short = re.sub(r'preset\("standard", \d+(, epochs=\d+)?\)', 'preset("standard", 5, epochs=20)', block)
+        short = block.replace('preset("standard", 23)', 'preset("standard", 5, epochs=20)')
         assert short != block
         exec(short, {})
     assert capsys.readouterr().out
+
+
+RESEARCH = blocks(ROOT / "docs" / "researcher.md", "python")
+
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch):
+    """A folder with somebody's checkpoints at p = 7, and with the cache; one's own activation is gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    for seed, step in enumerate((0, 100)):
+        theta_MP, xi_MP = np.random.default_rng(seed).normal(size=(2, 32, 7)).astype(np.float32)
+        file = tmp_path / "theirs" / f"{step}.safetensors"
+        file.write_bytes(safetensors.numpy.save({"theta": theta_MP, "xi": xi_MP}))
+    yield tmp_path
+    activations.ACTIVATIONS.pop("sine", None)
+
+
+@pytest.mark.parametrize("block", RESEARCH, ids=[block.splitlines()[-1].strip()[:40] for block in RESEARCH])
+def test_a_task_of_a_researcher_is_done_in_ten_lines(block, theirs, capsys):
+    assert len(block.splitlines()) <= 10
+    exec(block, {})
+    assert capsys.readouterr().out or (theirs / "theirs.svg").stat().st_size > 1000
 
 
 def test_the_list_of_files_is_that_of_the_files():

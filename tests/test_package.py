@@ -44,6 +44,19 @@ def test_the_training_loop_is_public_in_whatever_order_one_imports():
     subprocess.run([sys.executable, "-c", script], check=True, stderr=subprocess.DEVNULL)
 
 
+def test_runs_records_and_updates_are_said_in_a_line(record):
+    run = modadd.preset("addpow", 13, seed=7)
+    assert eval(repr(run), {"Run": modadd.Run}) == run
+    assert repr(modadd.Run(d_mlp=96)) == "Run(p=23, d_mlp=96)"
+    said = (
+        f"Record({record.run.id}, step {record.step:,} of {record.run.epochs:,}, {len(record.frames)} frames, epochs)"
+    )
+    assert repr(record) == said
+    assert repr(record.at()) == f"Moment(step {record.frame_steps[-1]:,}, {len(record.frames[-1])} arrays)"
+    *_, update = modadd.train(modadd.Run(p=5, d_mlp=8, epochs=1), device="cpu", every=60)
+    assert repr(update) == f"Update({update.record.run.id}, step 1 of 1)"
+
+
 def test_an_unknown_name_is_refused():
     with pytest.raises(AttributeError, match="module 'modadd' has no attribute 'trian'"):
         modadd.trian  # noqa: B018

@@ -42,6 +42,9 @@ class Moment(NamedTuple):
     step: int
     frame: Frame
 
+    def __repr__(self) -> str:
+        return f"Moment(step {self.step:,}, {len(self.frame)} arrays)"
+
 
 def thin_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
     """Rows that draw these curves well: about `count` buckets, half of them even and half geometric
@@ -80,6 +83,10 @@ class Record:
     provenance: dict
     state: State | None = field(default=None, repr=False)
     measured: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        end = self.provenance.get("stop_reason") or "not finished"
+        return f"Record({self.run.id}, step {self.step:,} of {self.run.epochs:,}, {len(self.frames)} frames, {end})"
 
     @property
     def finished(self) -> bool:

@@ -6,6 +6,7 @@ followed by a zip of plain .npy arrays, which numpy opens with `allow_pickle=Fal
 
 import contextlib
 import hashlib
+import importlib.metadata
 import io
 import json
 import logging
@@ -31,8 +32,18 @@ from .index import Damaged, Index, Lying, Unkept, mended, why
 from .record import Record, read_card
 
 ROOT = Path(__file__).resolve().parents[2]
-ATLAS = ROOT / "cache" / "atlas"
-RUNS = ROOT / "cache" / "runs"
+CHECKOUT = (ROOT / "pyproject.toml").exists()
+
+
+def _installed_atlas() -> Path:
+    """Where pip put the atlas: share/modadd/atlas of the environment."""
+    files = importlib.metadata.files("modadd") or []
+    there = (Path(str(file.locate())).resolve().parent for file in files if file.match("share/modadd/atlas/*.npz"))
+    return next(there, ROOT / "no-atlas")
+
+
+ATLAS = ROOT / "cache" / "atlas" if CHECKOUT else _installed_atlas()
+RUNS = ROOT / "cache" / "runs" if CHECKOUT else Path.home() / ".cache" / "modadd" / "runs"
 MAGIC = b"modadd1\n"
 EXPANDED = 4 << 30  # bytes of all arrays of a record; the widest network with its state takes a third of it
 log = logging.getLogger(__name__)
@@ -41,7 +52,7 @@ ID = re.compile(r"p\d{3}-[a-z0-9_]{1,40}-[0-9a-f]{10}", re.ASCII)
 
 
 def default_folder() -> Path:
-    """The user's own cache: MODADD_CACHE if set, else cache/runs beside the program."""
+    """The user's own cache: MODADD_CACHE if set, else cache/runs of a checkout, or ~/.cache/modadd/runs."""
     return Path(os.environ.get("MODADD_CACHE") or RUNS)
 
 

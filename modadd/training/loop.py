@@ -35,6 +35,9 @@ class Update:
     _kept: Callable[[], Record]
     _state: Callable[[], dict]
 
+    def __repr__(self) -> str:
+        return f"Update({self.record.run.id}, step {self.step:,} of {self.record.run.epochs:,})"
+
     @property
     def step(self) -> int:
         return self.record.step
