@@ -22,7 +22,7 @@ LONGEST = 200  # characters of a setting in JSON
 PUBLISHED_STEPS = 5_000  # of the single-frequency presets in the paper; its code, and ours, go on for as long again
 WARMUP = 10  # the learning rate of step s is lr * min(s / WARMUP, 1)
 
-Init = Literal["random", "single-freq"]
+Init = Literal["random", "single-freq", "equal"]
 Optimizer = Literal["adamw", "sgd"]
 Split = Literal["ordered", "unordered"]
 Precision = Literal["fp32", "tf32"]

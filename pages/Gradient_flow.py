@@ -40,6 +40,18 @@ def paths(run_id: str, frames: int, _record) -> tuple[dict, dict]:
 path, expected = paths(run.id, len(record.frames), record)
 if expected:
     st.latex({"quad": theory.QUAD_FLOW_TEX, "relu": theory.RELU_FLOW_TEX}[run.activation])
+    if run.activation == "relu":
+        least = int(min(run.p // np.gcd(np.arange(1, run.K + 1), run.p)))
+        mean, spread = harmonics.coefficient(least)
+        st.caption(
+            "Limits of this flow: it takes frequencies of many values, q = p / gcd(k, p); the smallest here is "
+            f"q = {least}, whose rate is {mean - 1:+.1%} ± {spread:.1%} off, the ± over phases. And it leaves out the "
+            f"harmonics: a neuron that has grown them grows {harmonics.growth(run.p):.2f} times as fast, so that "
+            "magnitudes and norm run ahead of the lines the longer the run. The flow of x² is exact for every k. Both "
+            "end where the loss leaves ln p."
+        )
+    else:
+        st.caption("This flow is exact for every k, also at composite p, until the loss leaves ln p.")
 else:
     why = lottery.no_flow(run) or "this record does not hold the weights of step 0"
     st.info(f"Only the training is drawn: {why}. The table follows each neuron's largest frequency of the moment.")

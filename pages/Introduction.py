@@ -1,5 +1,7 @@
 """The idea in seven steps, from a turning hand to the vote and how it is found; predict first, then see."""
 
+import math
+
 import numpy as np
 import streamlit as st
 
@@ -58,8 +60,13 @@ def turning():
             k = frequency("turns")
             st.markdown(
                 f"At frequency k = {k} a step turns the hand by {k} × 360° / {p}, or wₖ = 2πk/p in radians. Choose "
-                "another: the residues change places, but at every frequency the angles of x and y add up to that of "
-                "x + y. That is all the network needs: it can compare angles."
+                + (
+                    f"another: k and {p} share the factor {shared}, so that {shared} residues sit on every place, "
+                    if (shared := math.gcd(k, p)) > 1
+                    else "another: the residues change places, "
+                )
+                + "but at every frequency the angles of x and y add up to that of x + y. That is all the network "
+                "needs: it can compare angles."
             )
         with left:
             ui.show(figures.circle(p, k, x, y), "intro-circle")
@@ -139,6 +146,7 @@ def many_frequencies():
         count = st.slider("Frequencies 1 to", 1, K, K, key=f"count-{p}") if K > 1 else 1
         vote = figures.votes(lesson.votes(p, 3, x, y)[:count].sum(0), x, y, f"{count} frequencies")
         ui.row(("intro-sum", vote), ("intro-margin", figures.margins(least_K, count)))
+        st.caption("Training goes on to silence the ghosts: neurons grow a third harmonic, as **Logits** shows.")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

@@ -46,6 +46,11 @@ def body(step: int):
     )
     ui.figure("ψ = 2φ in every neuron · Fig. 4", lambda: scatter(step) | now(neurons.alignment)(step), "phases-aligned")
     ui.row(("scatter", scatter), ("alignment", now(neurons.alignment)), picks={"scatter": pick_dot}, widths=[1, 1.6])
+    told = {"within 0.1 rad": ("aligned", ".1%"), "of one frequency in both layers": ("same_frequency", ".1%"),
+            "cos D weighted by the vote": ("vote_cos_D", ".4f")}  # fmt: skip
+    frame = phased(step).frame
+    if whole := [f"{name} {frame[key]:{form}}" for name, (key, form) in told.items() if key in frame]:
+        st.caption(f"Of all {run.d_mlp:,} neurons: {', '.join(whole)}.")
     if held < run.d_mlp:
         st.caption(f"This record keeps the phases of {held:,} of its {run.d_mlp:,} neurons: the first ones.")
     race()

@@ -38,7 +38,7 @@ class RunFlags:
     activation: Annotated[str | None, arg(aliases=["--act-type"])] = None
     """relu, quad, gelu or identity; also ReLU, Quad, GeLU, Id."""
     init: Annotated[str | None, arg(aliases=["--init-type"])] = None
-    """random or single-freq."""
+    """random, single-freq or equal."""
     init_scale: float | None = None
     """Size of the initial weights."""
     optimizer: str | None = None

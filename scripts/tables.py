@@ -4,13 +4,15 @@ python scripts/tables.py                 # both, as Markdown
 python scripts/tables.py --p 23 53       # the first at these moduli
 """
 
+import math
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
 
 import cli
 
-from modadd.analysis import claims
+from modadd import data, preset
+from modadd.analysis import claims, lottery
 from modadd.many import atlas, survey
 from modadd.records import store
 
@@ -21,13 +23,27 @@ class Flags:
     """Moduli of the first table."""
 
 
+def rounded(row: dict, name: str) -> str:
+    """Two digits: another seed changes the second."""
+    value = row[name]
+    return f"{round(value, 1 - math.floor(math.log10(value))):,.0f}"
+
+
+def of_pairs(row: dict, name: str) -> str:
+    """An accuracy in whole per cent, with Wilson's 95 % interval over the unordered pairs."""
+    run = preset(row["preset"], row["p"], seed=row["seed"])
+    n = int((data.group_weights(run)[:, data.GROUPS.index(name.removesuffix("_accuracy"))] > 0).sum())
+    low, high = lottery.interval(row[name] * n, n)
+    return f"{row[name]:.0%} ({low:.0%} to {high:.0%})"
+
+
 MEASURES = {
     "standard: IPR": ("standard", "ipr", ".2f"),
-    "mean |sin D|": ("standard", "mean_abs_sin_D", ".3f"),
-    "train loss": ("standard", "train_loss", ".2g"),
-    "grokking: stage I ends": ("grokking", "stage1_end", ",.0f"),
-    "stage II ends": ("grokking", "stage2_end", ",.0f"),
-    "held-out accuracy": ("grokking", "held_out_accuracy", ".1%"),
+    "mean |sin D|": ("standard", "mean_abs_sin_D", ".2g"),
+    "train loss": ("standard", "train_loss", ".1g"),
+    "grokking: stage I ends": ("grokking", "stage1_end", rounded),
+    "stage II ends": ("grokking", "stage2_end", rounded),
+    "held-out accuracy": ("grokking", "held_out_accuracy", of_pairs),
     "IPR": ("grokking", "ipr", ".2f"),
 }
 
@@ -44,8 +60,11 @@ def measured(rows: list[dict], moduli: tuple[int, ...]) -> str:
     found = {(row["p"], row["preset"]): row for row in rows if row["where"] == "atlas"}
     body = []
     for p in moduli:
-        values = [(found.get((p, preset), {}).get(name), form) for preset, name, form in MEASURES.values()]
-        body.append([str(p), *("–" if value is None else format(value, form) for value, form in values)])
+        cells = [(found.get((p, which), {}), name, form) for which, name, form in MEASURES.values()]
+        body.append([str(p), *(
+            "–" if row.get(name) is None else form(row, name) if callable(form) else format(row[name], form)
+            for row, name, form in cells
+        )])  # fmt: skip
     return markdown(["p", *MEASURES], body, True)
 
 

@@ -23,7 +23,7 @@ from pages import charts, errors, said
 
 PAGE = "pages/Atlas.py"
 KEPT = 1e-3  # a kept number, rounded to six digits, against one measured on another machine, relative
-CHARTS = 5 + len(over_p.EVERY) + len(over_p.PLOTS) + 3  # and the keys of the groups, and the bets
+CHARTS = 6 + len(over_p.EVERY) + len(over_p.PLOTS) + 3  # and the keys of the groups, and the bets
 SAMPLE = 8
 
 
@@ -211,6 +211,26 @@ def test_neurons_by_factor_add_up_to_all_of_them():
     assert {group["gcd"] for group in groups} == share.keys()
     assert sum(g["ratio"] * share[g["gcd"]] for g in groups) == pytest.approx(1)
     assert {g["gcd"] for g in survey.by_factor([row(105, counts_K=count_K)], least=10)} == {1, 3}
+
+
+def test_planted_misalignment_by_order_is_found_with_an_interval_that_holds_it():
+    rng, planted = np.random.default_rng(0), []
+    for p in range(9, 200, 6):
+        values = {f"off_{q}": None for q in atlas.ORDERS} | {f"counted_{q}": None for q in atlas.ORDERS}
+        values |= {"off_q3": 0.1 * 2.0 * rng.lognormal(0, 0.3), "counted_q3": 20.0, "off_coprime": 0.1}
+        planted.append(row(p, preset="grokking", **values))
+    (told,) = survey.by_order(planted)
+    assert (told["preset"], told["q"], told["neurons"]) == ("grokking", "3", 20 * len(planted))
+    assert told["low"] < 2.1 < told["high"]
+    assert told["high"] - told["low"] < 0.6
+    assert survey.by_order(planted[:2]) == []  # too few neurons
+
+
+def test_misalignment_by_order_of_a_record_counts_the_whole_layer_where_it_is_held(record):
+    run = preset("standard", 15, d_mlp=70)
+    frame = {"abs_sin_D_K": np.array([0.1, 0.1, 0.3, 0.1, 0.5, 0.3, 0.1]), "counts_K": np.full(7, 10)}
+    told = atlas.misaligned(replace(record, run=run, frames=(frame,), frame_steps=(0,)))
+    assert told == pytest.approx({"off_coprime": 0.1, "off_q5": 0.3, "counted_q5": 20, "off_q3": 0.5, "counted_q3": 10})
 
 
 def test_moduli_in_words():

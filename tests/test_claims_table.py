@@ -171,6 +171,20 @@ def test_bets_that_name_the_wrong_frequency_are_no_better_than_chance(trained):
     assert "times chance [" in found.of
 
 
+def test_the_phase_rule_holds_where_it_is_proved_and_winners_passed_around_refute_it():
+    run = Run(p=P, d_mlp=60, activation="quad", init="equal", optimizer="sgd", lr=0.05, init_scale=0.05, epochs=200)
+    record = finish(run)
+    assert verdicts(record, "lottery-phase-proved") == ["holds"]
+    assert "at the end" in BY_NAME["lottery-phase-proved"].measure(record).of
+    frames = [
+        f | {"frequency": np.roll(f["frequency"], 1) if i else f["frequency"]} for i, f in enumerate(record.frames)
+    ]
+    assert verdicts(replace(record, frames=tuple(frames)), "lottery-phase-proved") == ["fails"]
+    assert "lottery-phase-proved" not in {
+        row["name"] for row in claims.judge(replace(record, run=replace(run, lr=0.1, init="random")))
+    }
+
+
 def test_a_verdict_waits_for_a_run_that_has_not_learned(trained):
     rows = {row["name"]: row for row in claims.judge(trained)}
     assert trained.summary["train_loss"] > claims.LEARNT * np.log(P)

@@ -132,6 +132,17 @@ def test_the_fixed_point_no_longer_changes_its_shape_and_leaves_out_what_folds_b
     assert ("input", 5) not in harmonics.fixed_point(5)
 
 
+@pytest.mark.parametrize(("q", "mean", "spread"), [(3, 0.045, 0.188), (5, 0.017, 0.051), (23, 0.001, 0.002)])
+def test_the_flow_of_relu_is_the_limit_of_frequencies_of_many_values(q, mean, spread):
+    found = harmonics.coefficient(q)
+    assert found == pytest.approx((1 + mean, spread), abs=0.02)
+
+
+def test_a_neuron_with_harmonics_grows_faster_than_pure_cosines():
+    assert harmonics.growth(23) == pytest.approx(harmonics.growth(53), rel=0.01)
+    assert 1.2 < harmonics.growth(23) < 1.35
+
+
 def test_every_figure_is_a_specification_without_streamlit(single, mixed):
     path, leak = lottery.paths(single), lottery.leakage(single)
     start, last = lottery.start(mixed), mixed.frames[-1]["frequency"]

@@ -46,6 +46,15 @@ def test_single_frequencies_are_used_equally_often(M):
     assert counts.max() - counts.min() <= 1
 
 
+def test_equal_magnitudes_leave_the_phases_as_the_only_difference():
+    run = Run(p=23, d_mlp=300, init="equal", init_scale=0.02)
+    for w in initial_weights(run):
+        magnitude, phase = fourier.cosines(fourier.dft(w))
+        np.testing.assert_allclose(magnitude, 0.02, rtol=1e-5)
+        assert np.abs(np.exp(1j * phase).mean()) < 5 / np.sqrt(phase.size)
+    np.testing.assert_array_equal(initial_weights(run, 7)[0], initial_weights(run)[0][:7])
+
+
 def test_single_frequencies_are_shuffled():
     frequency = measures.neurons(*initial_weights(SINGLE))["frequency_M"]
     assert (np.diff(frequency) % 11 != 1).sum() > 300

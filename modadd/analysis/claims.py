@@ -102,7 +102,12 @@ def measured(claim: Claim, record: Record) -> Evidence:
 
 
 def _random(run: Run) -> bool:
-    return run.init == "random"
+    return run.init != "single-freq"
+
+
+def _proved(run: Run) -> bool:
+    """The phase rule is proved for equal magnitudes, x² and gradient descent."""
+    return (run.init, run.activation, run.optimizer) == ("equal", "quad", "sgd")
 
 
 def _of(activation: str, init: str | None = None) -> Callable[[Run], bool]:
@@ -170,6 +175,9 @@ CLAIMS: tuple[Claim, ...] = (
           evidence.silence_costs, 10.0, 1.0, "{} times the loss", SURGERY, form=".4g"),
     Claim("lottery-phase", "The best-aligned frequency wins the lottery (proved for equal magnitudes)",
           f"0.5; {SKILL}; fails below 0.1", evidence.bets("phase"), 0.5, 0.1, "{}", LOTTERY, _random, form=".2f"),
+    Claim("lottery-phase-proved", "Where it is proved (equal magnitudes, x², gradient descent, small weights) it wins",
+          f"0.9; {SKILL}; fails below 0.5", evidence.phase_rule, 0.9, 0.5, "{}", LOTTERY, _proved, form=".2f",
+          when=ALWAYS),
     Claim("lottery-drive", "Alignment and magnitude together decide who wins", f"0.8; {SKILL}; fails below 0.4",
           evidence.bets("drive"), 0.8, 0.4, "{}", LOTTERY, _random, form=".2f"),
     Claim("lottery-race", "Frequencies race independently, and the race names the winner",

@@ -296,6 +296,26 @@ def bets(rule: str) -> Measure:
     return measure
 
 
+def phase_rule(record: Record) -> Evidence:
+    """How well the smallest |D| at step 0 foretells the winners at the last frame whose loss is near ln p."""
+    if (start := lottery.start(record)) is None:
+        return "the record does not hold step 0"
+    bet_M = lottery.bets(start, record.run.p, record.run.activation, rules=("phase",))["phase"]
+    step_S, winner_SM = record.series("frequency")
+    told = lottery.score(bet_M, winner_SM)
+    at = max(0, int(np.searchsorted(step_S, _small_until(record), side="right")) - 1)
+    found = skill_of(float(told["hits"][at]), int(told["n"]), record.run.K)
+    if isinstance(found, str):
+        return found
+    return found._replace(of=f"{found.of}, at step {step_S[at]:,}; {told['rate'][-1]:.1%} at the end")
+
+
+def _small_until(record: Record) -> int:
+    """The step up to which the loss is near ln p, and the weights small."""
+    left = np.flatnonzero(~(record.history["train_loss"] > SMALL * np.log(record.run.p)))
+    return int(record.steps[left[0]]) if len(left) else record.step
+
+
 def flow_error(pick: Callable) -> Measure:
     """The error of beta while the loss is near ln p, where the flow is the limit of training."""
 
@@ -305,8 +325,7 @@ def flow_error(pick: Callable) -> Measure:
         path = lottery.paths(record)
         if "z0" not in path:
             return "the record does not hold step 0"
-        left = np.flatnonzero(~(record.history["train_loss"] > SMALL * np.log(record.run.p)))
-        upto = int(record.steps[left[0]]) if len(left) else record.step
+        upto = _small_until(record)
         error_M = lottery.flow_errors(path, upto)["beta"]
         return Measured(float(pick(error_M)), of=f"{len(error_M):,} neurons to step {upto:,}")
 

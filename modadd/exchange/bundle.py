@@ -71,7 +71,7 @@ def figures(run: Run) -> dict[str, Callable[[Record], object]]:
     from ..figures.print.published import FIGURES
 
     kinds = {"standard"} | ({"grokking"} if run.frac_train < 1 else set())
-    if run.init == "random":
+    if run.init != "single-freq":
         kinds |= {"quad_random"}
     elif run.activation in ("quad", "relu"):
         kinds |= {f"{run.activation}_single_freq"}

@@ -175,26 +175,43 @@ def shares(rows: list[dict]) -> Chart:
 
 def factors(groups: list[dict]) -> Chart:
     """Neurons on the frequencies of each gcd(k, p), over an even share, pooled over p, with 95 % intervals."""
+    return Chart(
+        _grouped(groups, "gcd", "gcd(k, p)", "neurons / even share", "frequencies"), "By the factor that is shared",
+        "1: as many neurons as any frequency has. Bars: 95 %. Shown: factors of ten frequencies or more.",
+        "Neurons over an even share by gcd of frequency and modulus", lambda: pa.Table.from_pylist(groups),
+    )  # fmt: skip
+
+
+def orders(groups: list[dict]) -> Chart:
+    """Misalignment of the frequencies of each order q, over that of the coprime ones, with 95 % intervals."""
+    title = "mean |sin D| / that at coprime k"
+    return Chart(
+        _grouped(groups, "q", "q = p / gcd(k, p)", title, "neurons"), "Misalignment by the order of the frequency",
+        "Neurons on frequencies of order q over those on coprime ones of the same run, all composite p together. "
+        "Bars: 95 %.",
+        "Misalignment by order of the frequency, with intervals", lambda: pa.Table.from_pylist(groups),
+    )  # fmt: skip
+
+
+def _grouped(groups: list[dict], by: str, of: str, title: str, count: str) -> alt.LayerChart:
+    """The `ratio` of each group with its interval: grouped by the column `by`, called `of`; `count` is the column that
+    says how much it is of."""
     names = [name for name in PRESETS if name in {row["preset"] for row in groups}]
-    columns = ("preset", "gcd", "ratio", "low", "high", "frequencies")
+    columns = ("preset", by, "ratio", "low", "high", count)
     base = alt.Chart(table(**{name: np.array([row[name] for row in groups]) for name in columns}))
     ends = [min([0.95, *(row["low"] for row in groups)]), max([1.05, *(row["high"] for row in groups)])]
     scale = alt.Scale(domain=ends, nice=False)
-    x, offset = alt.X("gcd:O", title="gcd(k, p)", axis=alt.Axis(labelAngle=0)), alt.XOffset("preset:N", sort=names)
-    title = "neurons / even share"
+    order = list(dict.fromkeys(row[by] for row in groups)) if by != "gcd" else "ascending"
+    x = alt.X(f"{by}:O", title=of, sort=order, axis=alt.Axis(labelAngle=0))
+    offset = alt.XOffset("preset:N", sort=names)
     bar = base.mark_rule(strokeWidth=1.5).encode(
         x=x, xOffset=offset, y=alt.Y("low:Q", title=title, scale=scale), y2=alt.Y2("high"), color=hue(names)
     )
     dots = base.mark_circle(size=34, opacity=1).encode(
         x=x, xOffset=offset, y=alt.Y("ratio:Q", title=title, scale=scale), color=hue(names),
-        tooltip=[alt.Tooltip("gcd:O", title="gcd(k, p)"), alt.Tooltip("preset:N", title="preset"),
+        tooltip=[alt.Tooltip(f"{by}:O", title=of), alt.Tooltip("preset:N", title="preset"),
                  *(alt.Tooltip(f"{name}:Q", title=name, format=".3f") for name in ("ratio", "low", "high")),
-                 alt.Tooltip("frequencies:Q", title="frequencies")],
+                 alt.Tooltip(f"{count}:Q", title=count)],
     )  # fmt: skip
     even = alt.Chart(table(even=[1.0])).mark_rule(**DASHED)
-    drawn = alt.layer(even.encode(y=alt.Y("even:Q", title=title, scale=scale)), bar, dots).properties(height=260)
-    return Chart(
-        drawn, "By the factor that is shared",
-        "1: as many neurons as any frequency has. Bars: 95 %. Shown: factors of ten frequencies or more.",
-        "Neurons over an even share by gcd of frequency and modulus", lambda: pa.Table.from_pylist(groups),
-    )  # fmt: skip
+    return alt.layer(even.encode(y=alt.Y("even:Q", title=title, scale=scale)), bar, dots).properties(height=260)

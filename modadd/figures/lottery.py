@@ -222,9 +222,9 @@ def bets(scores: dict[str, dict], chance: float, neurons: int, step: int, height
     return Chart(
         drawing(_bets, {"bars": rows, "guess": table(rate=[chance])}, names=tuple(scores), height=height),
         f"Bets at step 0 on the winners at step {step:,}",
-        f"{neurons:,} neurons, Wilson's 95 % intervals. Best: {best}, {scores[best]['rate']:.1%}; a blind guess "
-        "is right in "
-        f"{chance:.1%} (dashed)." + (f" No better than that: {', '.join(beaten)}." if beaten else ""),
+        f"{neurons:,} neurons, Wilson's 95 % intervals. Best: {best}, {scores[best]['rate']:.1%}, that is "
+        + "{:.1f} ({:.1f} to {:.1f})".format(*(scores[best][name] / chance for name in ("rate", "low", "high")))
+        + f" times a blind guess, {chance:.1%} (dashed)." + (f" No better than that: {', '.join(beaten)}." if beaten else ""),
         "Share of winners that each rule named, with 95 % intervals", rows,
     )  # fmt: skip
 

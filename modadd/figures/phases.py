@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from ..frames.schema import Frame
 from ..maths.measures import coherence
+from ..maths.measures import evenness as evenness_of
 from .chart import Chart, drawing
 from .neurons import phases_table
 from .style import COLOURS, DASHED, few, hues, legend, named, square_axes, table, tips, unit_circle
@@ -93,11 +94,14 @@ def evenness(frame: Frame, K: int, step: int, k: int | None = None, height: int 
     line = rows.filter(np.asarray(rows["curve"]) == "n = 1").select(["k", "random"])
     times = np.array(rows["value"]) / np.array(rows["random"])
     below, worst = float((times < 1).mean()) if len(rows) else 0.0, float(times.max(initial=0.0))
+    mean_n, error_n = evenness_of(*coherences(frame, K))
+    pooled = ", ".join(f"n = {n} {m:.2f} ± {e:.2f}" for n, m, e in zip(ORDERS, mean_n, error_n, strict=True))
     return Chart(
         drawing(_evenness, {"dots": rows, "line": line, "chosen": table(k=[k] if k else [])}, K=K, height=height),
         f"{below:.0%} of all means are below chance at step {step:,}",
-        f"Dashed: random phases. The largest mean is {worst:.1f} times as long. Around chance is enough, for the sum "
-        "cancels as 1/√N; only dots far above it would refute the theory.",
+        f"Dashed: random phases; the longest mean is {worst:.1f} times that. N |mean|² over all frequencies, 1 for random "
+        f"phases at any N: {pooled} (standard error). The noise of a vote contains n = 2 and 4, under ReLU 3 too: "
+        "there it should be below 1.",
         "Length of the mean of exp(i n φ) of every frequency for n from 1 to 4, against chance", rows,
     )  # fmt: skip
 

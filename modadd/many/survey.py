@@ -10,6 +10,7 @@ import numpy as np
 
 from ..analysis import claims, lottery
 from ..runs import P_MAX, P_MIN, PRESETS, presets_at
+from ..analysis.shipped import ORDERS
 from .atlas import RULES, shared
 
 
@@ -129,17 +130,25 @@ def pooled(rows: Iterable[dict]) -> dict | None:
     return {"ratio": ratio, "low": ratio - half, "high": ratio + half}
 
 
-def best_rule(rows: Iterable[dict]) -> dict[str, tuple[str, float]]:
-    """The rule that foretells most winners, and how many, by preset: the largest median over its runs."""
-    rates: dict[tuple[str, str], list[float]] = {}
+def best_rule(rows: Iterable[dict]) -> dict[str, dict]:
+    """The `rule` that foretells most winners by preset, by the median over its runs of the `lift`, hits over chance
+    1/K, with `low` and `high` that bound it with 95 % (bootstrap over p), and the median `rate`."""
+    from scipy.stats import bootstrap
+
+    rates: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for row in rows:
         for rule in RULES:
-            if row[f"hit_{rule}"] is not None:
-                rates.setdefault((row["preset"], rule), []).append(row[f"hit_{rule}"])
-    best: dict[str, tuple[str, float]] = {}
+            if row[f"hit_{rule}"] is not None and len(row["counts_K"]) > 1:
+                rates.setdefault((row["preset"], rule), []).append((row[f"hit_{rule}"], len(row["counts_K"])))
+    best: dict[str, dict] = {}
     for (name, rule), seen in sorted(rates.items()):
-        if name not in best or np.median(seen) > best[name][1]:
-            best[name] = rule, float(np.median(seen))
+        rate, K = np.array(seen, float).T
+        lift = float(np.median(rate * K))
+        if name not in best or lift > best[name]["lift"]:
+            best[name] = {"rule": rule, "rate": float(np.median(rate)), "lift": lift, "low": lift, "high": lift}
+            if len(rate) > 1:
+                ends = bootstrap((rate * K,), np.median, n_resamples=999, method="percentile", rng=0)
+                best[name] |= {"low": float(ends.confidence_interval.low), "high": float(ends.confidence_interval.high)}
     return best
 
 
@@ -162,6 +171,29 @@ def by_factor(rows: Iterable[dict], least: int = 10) -> list[dict]:
     ]  # fmt: skip
 
 
+def by_order(rows: Iterable[dict], least: int = 100) -> list[dict]:
+    """For each preset and order q = p / gcd(k, p) of `atlas.ORDERS`: `ratio` of the mean |sin D| of neurons on such
+    frequencies to that of the same run's neurons on coprime ones, pooled over composite p by neurons, with `low` and
+    `high` that bound 95 % (bootstrap over runs), and of how many `neurons`, `least` or more."""
+    from scipy.stats import bootstrap
+
+    pooled = lambda ratio, count, axis=-1: (ratio * count).sum(axis) / count.sum(axis)  # noqa: E731
+    rows, table = [row for row in rows if row["composite"] and row["off_coprime"]], []
+    for name in PRESETS:
+        for q, (first, last) in ORDERS.items():
+            mine = [row for row in rows if row["preset"] == name and row[f"off_{q}"] is not None]
+            ratio = np.array([row[f"off_{q}"] / row["off_coprime"] for row in mine])
+            count = np.array([row[f"counted_{q}"] for row in mine])
+            if len(mine) < 2 or count.sum() < least:
+                continue
+            ends = bootstrap((ratio, count), pooled, paired=True, n_resamples=999, method="percentile", rng=0)
+            low, high = ends.confidence_interval
+            said = str(first) if first == last else f"{first} to {last}" if last < 99 else f"from {first}"
+            table.append({"preset": name, "q": said, "ratio": float(pooled(ratio, count)), "low": float(low),
+                          "high": float(high), "neurons": int(count.sum())})  # fmt: skip
+    return table
+
+
 def curve(rows: Iterable[dict], name: str, which: str) -> tuple[np.ndarray, np.ndarray]:
     """(p, value) of a measure where a preset has it, in order of p."""
     points = sorted((row["p"], row[name]) for row in rows if row["preset"] == which and row[name] is not None)
@@ -182,12 +214,29 @@ def drift(p: np.ndarray, value: np.ndarray, ends: int = 5) -> dict | None:
 
 def apart(rows: Iterable[dict], name: str, which: str) -> float | None:
     """Median over composite p of a measure over what the line through the primes is there; None for too few."""
+    ratio = against_primes(rows, name, which)
+    return float(np.median(ratio)) if len(ratio) else None
+
+
+def apart_within(rows: Iterable[dict], name: str, which: str) -> tuple[float, float, float] | None:
+    """The same with the ends of its 95 % interval (bootstrap over the composite p); None for fewer than ten."""
+    from scipy.stats import bootstrap
+
+    ratio = against_primes(rows, name, which)
+    if len(ratio) < 10:
+        return None
+    ends = bootstrap((ratio,), np.median, n_resamples=999, method="percentile", rng=0).confidence_interval
+    return float(np.median(ratio)), float(ends.low), float(ends.high)
+
+
+def against_primes(rows: Iterable[dict], name: str, which: str) -> np.ndarray:
+    """A measure at each composite p over the line through its neighbouring primes; empty where that is 0."""
     rows = list(rows)
     x, y = curve((row for row in rows if not row["composite"]), name, which)
     p, value = curve((row for row in rows if row["composite"]), name, which)
     inside = (p > min(x, default=0)) & (p < max(x, default=0))
     prime = np.interp(p[inside], x, y) if inside.any() else np.array([])
-    return float(np.median(value[inside] / prime)) if len(prime) and (prime != 0).all() else None
+    return value[inside] / prime if len(prime) and (prime != 0).all() else np.array([])
 
 
 def seam(p: np.ndarray, value: np.ndarray, at: float, reach: int = 18) -> dict | None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from . import fourier
+from .theory import relu_rate
 
 HARMONICS = {"input": (3, 5), "output": (2, 3)}
 INCREMENT_TEX = r"\text{input: } \frac{3}{r^2 - 4}, \qquad \text{output: } \frac{3}{4 r^2 - 1}"
@@ -59,14 +60,34 @@ def cosines(p: int, phases: int = 8) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=128)
-def fixed_point(p: int) -> dict[tuple[str, int], float]:
-    """(layer, r) -> magnitude at r k over that at k once a neuron only grows and no longer changes its shape: where
-    ReLU neurons tend to while the loss is near ln p.  At min(p, WIDEST), for a frequency coprime to p."""
-    theta, xi = cosines(min(p, WIDEST))
+def _grown(p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of unit length in a shape that only grows, from aligned cosines of k = 1."""
+    theta, xi = cosines(p)
     for _ in range(STEPS):
         d_theta, d_xi = field(theta, xi)
         rate = PACE / np.sqrt((d_theta**2 + d_xi**2).sum(1) / (theta**2 + xi**2).sum(1))[:, None]
         theta, xi = theta + rate * d_theta, xi + rate * d_xi
         size = np.sqrt((theta**2 + xi**2).sum(1))[:, None]
         theta, xi = theta / size, xi / size
-    return ratios(theta, xi)
+    return theta, xi
+
+
+def fixed_point(p: int) -> dict[tuple[str, int], float]:
+    """(layer, r) -> magnitude at r k over that at k once a neuron only grows and no longer changes its shape: where
+    ReLU neurons tend to while the loss is near ln p.  At min(p, WIDEST), for a frequency coprime to p."""
+    return ratios(*_grown(min(p, WIDEST)))
+
+
+def growth(p: int) -> float:
+    """How fast a neuron of that shape grows, over what the flow of pure cosines says; at min(p, WIDEST)."""
+    p = min(p, WIDEST)
+    speed = np.sqrt(sum((part**2).sum(1) for part in field(*_grown(p)))).mean()
+    return float(speed / relu_rate(p))
+
+
+def coefficient(q: int, phases: int = 500) -> tuple[float, float]:
+    """(mean, standard deviation over phases) of the rate at which an aligned cosine of a frequency of order q grows,
+    over that of the flow, which is its limit at large q; q = p / gcd(k, p)."""
+    theta, xi = cosines(q, phases)
+    rate_M = 2 / q * (field(theta, xi)[0] * theta).sum(1) / relu_rate(q)
+    return float(rate_M.mean()), float(rate_M.std())

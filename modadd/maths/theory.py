@@ -36,12 +36,17 @@ RELU_FLOW_TEX = (
 )
 
 
+def relu_rate(p: int) -> float:
+    """c of the flow for ReLU, per unit of flow time."""
+    return 2 / p * 4 / (3 * np.pi**2)
+
+
 def relu_flow(t, z, p: int) -> np.ndarray:
-    """dz/dt of the flow for ReLU, [4, ...], without the leak to harmonics.  Derived for this project."""
+    """dz/dt of the flow for ReLU, [4, ...], without the leak to harmonics: the limit of a large order p / gcd(k, p)
+    of the frequency (`harmonics.coefficient`).  Derived for this project."""
     alpha, phi, beta, psi = z
     cos, sin = np.cos(2 * phi - psi), np.sin(2 * phi - psi)
-    c = 2 / p * 4 / (3 * np.pi**2)
-    return c * np.stack([beta * cos, -2 * beta / alpha * sin, alpha * cos, alpha / beta * sin])
+    return relu_rate(p) * np.stack([beta * cos, -2 * beta / alpha * sin, alpha * cos, alpha / beta * sin])
 
 
 FLOWS: dict[str, Callable] = {"quad": quad_flow, "relu": relu_flow}
@@ -73,7 +78,7 @@ def alignment_rate(activation: str, z, p: int) -> np.ndarray:
     alpha, _, beta, _ = z
     if activation == "quad":
         return (4 * beta + alpha**2 / beta) / p
-    return 2 / p * 4 / (3 * np.pi**2) * (4 * beta / alpha + alpha / beta)
+    return relu_rate(p) * (4 * beta / alpha + alpha / beta)
 
 
 def integrate(activation: str, z0, t, p: int) -> np.ndarray:

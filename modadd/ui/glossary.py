@@ -75,8 +75,7 @@ TERMS = (
          "pages/Phases.py", r"D = 2\varphi - \psi", HE),
     Term("Diversification", WAVES,
          "Frequencies are used about equally, and within each the phases spread evenly, so that noise cancels.",
-         "pages/Phases.py", r"\left|\tfrac1N \textstyle\sum_m e^{i n \varphi_m}\right| \approx 0, \; n = 1 \dots 4",
-         HE),
+         "pages/Phases.py", r"N \left|\tfrac1N \textstyle\sum_m e^{i n \varphi_m}\right|^2 < 1, \; n = 2, 4", HE),
     Term("Vote", VOTE,
          "Every frequency raises a hill of cosine shape over the answers with its top at x + y. Where all tops meet "
          "is the answer.",
@@ -86,7 +85,9 @@ TERMS = (
          "its height at 2x and 2y. Flawed, because those two are wrong; an indicator, because they never win.",
          "pages/Logits.py",
          r"f_j \propto -1 + \tfrac p2\,\mathbf 1(j = x + y) + \tfrac p4\,[\mathbf 1(j = 2x) + \mathbf 1(j = 2y)]", HE),
-    Term("Ghost peaks", VOTE, "The wrong answers 2x and 2y, which come second in the vote.",
+    Term("Ghost peaks", VOTE,
+         "The wrong answers 2x and 2y. Pure cosines give them half of the right answer's votes under x², a third under "
+         "ReLU; a trained network silences them with a third harmonic.",
          "pages/Logits.py", r"j = 2x, \quad j = 2y \pmod p", HE),
     Term("Surgery", VOTE,
          "Changing trained weights to see what they were for: drop or keep frequencies, turn or shuffle phases, swap "
@@ -111,7 +112,8 @@ TERMS = (
          "neuron by neuron.",
          "pages/Simulation.py", "", HE),
     Term("Harmonics", TRAINING,
-         "Multiples of a neuron's frequency into which ReLU leaks: 3k, 5k in the input, 2k, 3k in the output layer.",
+         "Waves at multiples rk of a neuron's frequency. ReLU leaks into them from the first step, x² once the loss "
+         "falls. The third, against its own wave, silences the ghosts.",
          "pages/Gradient_flow.py", "", HE),
     Term("Grokking", GROK,
          "Knowing all training sums long before any of the others, and then, late and at once, all of them.",

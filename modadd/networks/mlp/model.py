@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ...maths import fourier
 from ...runs import Run
 
 
@@ -13,6 +14,7 @@ def initial_weights(run: Run, neurons: int | None = None) -> tuple[np.ndarray, n
 
     `random`: init_scale * N(0, 1) / sqrt(p).  `single-freq`: each neuron one frequency, the same
     in both layers, every frequency equally often, phases uniform (arXiv:2602.16849, sec. 5).
+    `equal`: each neuron all frequencies, at equal magnitudes, phases uniform: where the phase rule is proved.
     """
     M, P, K = run.d_mlp, run.p, run.K
     if run.init == "random":
@@ -23,6 +25,11 @@ def initial_weights(run: Run, neurons: int | None = None) -> tuple[np.ndarray, n
         scale = np.float32(run.init_scale / np.sqrt(P))
         return scale * theta_MP[:neurons], scale * np.ascontiguousarray(xi_PM.T[:neurons])
     rng = np.random.default_rng([run.seed, 0])
+    if run.init == "equal":
+        phase_2MK = rng.uniform(-np.pi, np.pi, (2, M, K))[:, :neurons]
+        same_MK = np.full(phase_2MK.shape[1:], run.init_scale)
+        theta, xi = (fourier.from_cosines(same_MK, phase_MK) for phase_MK in phase_2MK)
+        return theta.astype(np.float32), xi.astype(np.float32)
     frequency_M = rng.permutation(np.arange(M) % K)[:neurons]
     phase_2M1 = rng.uniform(-np.pi, np.pi, (2, M, 1))[:, :neurons]
     turn_MP = 2 * np.pi / P * ((frequency_M[:, None] + 1) * np.arange(P) % P)
