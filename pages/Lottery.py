@@ -88,9 +88,9 @@ def bets(step: int):
             + "\n\nThe race integrates each frequency's own flow until one reaches a finish line. Theory does not say "
             f"where that is: {lottery.FINISH:g} was chosen because it scored well on networks trained at p = 23, this "
             "preset's seed among them, so the race has one tuned number that the other rules lack. Move it: how far "
-            "the score depends on it is part of the answer. The phase rule is proved for equal magnitudes, x² and gradient "
-            "descent: to see it there, train on **Live** from initial weights *equal* with Quad and SGD; **Claims** then "
-            "scores it while the loss is near ln p."
+            "the score depends on it is part of the answer. The phase rule is proved for equal magnitudes, x² and "
+            "gradient descent: to see it there, train on **Live** from initial weights *equal* with Quad and SGD; "
+            "**Claims** then scores it while the loss is near ln p."
         )
         st.slider("Finish line of the race (in units of the neuron's largest initial α)", 1.1, 20.0, step=0.1,
                   key="lottery-finish")  # fmt: skip

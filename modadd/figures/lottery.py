@@ -224,7 +224,8 @@ def bets(scores: dict[str, dict], chance: float, neurons: int, step: int, height
         f"Bets at step 0 on the winners at step {step:,}",
         f"{neurons:,} neurons, Wilson's 95 % intervals. Best: {best}, {scores[best]['rate']:.1%}, that is "
         + "{:.1f} ({:.1f} to {:.1f})".format(*(scores[best][name] / chance for name in ("rate", "low", "high")))
-        + f" times a blind guess, {chance:.1%} (dashed)." + (f" No better than that: {', '.join(beaten)}." if beaten else ""),
+        + f" times a blind guess, {chance:.1%} (dashed)."
+        + (f" No better than that: {', '.join(beaten)}." if beaten else ""),
         "Share of winners that each rule named, with 95 % intervals", rows,
     )  # fmt: skip
 
