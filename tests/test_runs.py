@@ -277,7 +277,7 @@ def test_a_bad_modulus_is_refused(p):
         ("activation", "ReLU", f"{ACTIVATION}, got 'ReLU': {REGISTER}"),
         ("activation", "x4", f"{ACTIVATION}, got 'x4': {REGISTER}"),
         ("activation", None, f"{ACTIVATION}, got None: {REGISTER}"),
-        ("init", "single_freq", "init must be one of random, single-freq, got 'single_freq'"),
+        ("init", "single_freq", "init must be one of random, single-freq, equal, got 'single_freq'"),
         ("optimizer", "adam", "optimizer must be one of adamw, sgd, got 'adam'"),
         ("split", 0.75, "split must be one of ordered, unordered, got 0.75"),
         ("split", ["ordered"], "split must be one of ordered, unordered, got ['ordered']"),

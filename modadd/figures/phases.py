@@ -100,8 +100,8 @@ def evenness(frame: Frame, K: int, step: int, k: int | None = None, height: int 
         drawing(_evenness, {"dots": rows, "line": line, "chosen": table(k=[k] if k else [])}, K=K, height=height),
         f"{below:.0%} of all means are below chance at step {step:,}",
         f"Dashed: random phases; the longest mean is {worst:.1f} times that. N |mean|² over all frequencies, 1 for "
-        f"random phases at any N: {pooled} (standard error). The noise of a vote contains n = 2 and 4, under ReLU 3 too: "
-        "there it should be below 1.",
+        f"random phases at any N: {pooled} (standard error). The noise of a vote contains n = 2 and 4, and 3 under "
+        "ReLU: there it should be below 1.",
         "Length of the mean of exp(i n φ) of every frequency for n from 1 to 4, against chance", rows,
     )  # fmt: skip
 
