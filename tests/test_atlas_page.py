@@ -14,6 +14,7 @@ from serving import ROOT
 
 from modadd import preset, ui
 from modadd.analysis import claims
+from modadd.analysis import shipped as shipped_numbers
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
 from modadd.many import atlas, survey
@@ -216,7 +217,9 @@ def test_neurons_by_factor_add_up_to_all_of_them():
 def test_planted_misalignment_by_order_is_found_with_an_interval_that_holds_it():
     rng, planted = np.random.default_rng(0), []
     for p in range(9, 200, 6):
-        values = {f"off_{q}": None for q in atlas.ORDERS} | {f"counted_{q}": None for q in atlas.ORDERS}
+        values = {f"off_{q}": None for q in shipped_numbers.ORDERS} | {
+            f"counted_{q}": None for q in shipped_numbers.ORDERS
+        }
         values |= {"off_q3": 0.1 * 2.0 * rng.lognormal(0, 0.3), "counted_q3": 20.0, "off_coprime": 0.1}
         planted.append(row(p, preset="grokking", **values))
     (told,) = survey.by_order(planted)
@@ -229,7 +232,7 @@ def test_planted_misalignment_by_order_is_found_with_an_interval_that_holds_it()
 def test_misalignment_by_order_of_a_record_counts_the_whole_layer_where_it_is_held(record):
     run = preset("standard", 15, d_mlp=70)
     frame = {"abs_sin_D_K": np.array([0.1, 0.1, 0.3, 0.1, 0.5, 0.3, 0.1]), "counts_K": np.full(7, 10)}
-    told = atlas.misaligned(replace(record, run=run, frames=(frame,), frame_steps=(0,)))
+    told = shipped_numbers.misaligned(replace(record, run=run, frames=(frame,), frame_steps=(0,)))
     assert told == pytest.approx({"off_coprime": 0.1, "off_q5": 0.3, "counted_q5": 20, "off_q3": 0.5, "counted_q3": 10})
 
 

@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from ..analysis import claims, lottery
-from ..runs import P_MAX, P_MIN, PRESETS, presets_at
 from ..analysis.shipped import ORDERS
+from ..runs import P_MAX, P_MIN, PRESETS, presets_at
 from .atlas import RULES, shared
 
 
