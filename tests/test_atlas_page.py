@@ -334,17 +334,15 @@ def test_every_measure_is_drawn_also_without_a_run(rows, name):
     plot = over_p.EVERY[name]
     assert len(over_p.data(rows, plot)) == len(over_p.rows_of(rows, plot))
     for some in (rows, []):
-        assert over_p.over_p(some, plot, 72.0, big=True).to_dict(validate=False)
+        assert over_p.over_p(some, plot, 72.0, big=True).drawing.to_dict()
 
 
 def test_what_was_not_reached_is_marked_and_never_a_number():
     plot = over_p.EVERY["stage2_end"]
     planted = [row(19, preset="grokking", stage2_end=None), row(23, preset="grokking", stage2_end=9000)]
     assert over_p.data(planted, plot)["value"].to_pylist() == [None, 9000.0]
-    marks = [layer.mark for layer in over_p.over_p(planted, plot).layer]
-    assert any(getattr(mark, "shape", None) == "triangle-up" for mark in marks)
-    marks = [layer.mark for layer in over_p.over_p(planted[1:], plot).layer]
-    assert not any(getattr(mark, "shape", None) == "triangle-up" for mark in marks)
+    assert "triangle-up" in str(over_p.over_p(planted, plot).drawing.spec)
+    assert "triangle-up" not in str(over_p.over_p(planted[1:], plot).drawing.spec)
 
 
 def test_the_fit_of_the_vote_says_nothing_at_p_3(rows):
