@@ -30,7 +30,7 @@ if damaged:
     st.error(f"Cannot be read, and left out: {ui.plain(', '.join(damaged), 400)}; restore or delete it.")
 if not rows:
     st.info("No run of a preset is here yet. Train one on **Live**, at any p, and it becomes a point on this page.")
-    st.stop()
+    ui.stop()
 
 
 def show(chart, key: str):

@@ -52,7 +52,7 @@ if missing:
     for name in missing if view != everything else missing[:1]:
         ui.offer(preset(name, p), key=f"train-{name}")
 if not rows:
-    st.stop()
+    ui.stop()
 
 with st.container(horizontal=True):
     for verdict in claims.VERDICTS:

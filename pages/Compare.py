@@ -60,7 +60,7 @@ if len(held) < 2:
         if len(known) > 1
         else "Fewer than two runs are here: open **Live** and train two, then compare them."
     )
-    st.stop()
+    ui.stop()
 names = compare.labels([record.run for record in held])
 records = dict(zip(names, held, strict=True))
 colours = draw.hues(names)
@@ -93,7 +93,7 @@ if lost := [label for label, step in end.items() if step is None]:
     st.info(f"Left out below, because that stage of it did not end: {'; '.join(lost)}.")
 records = {label: record for label, record in records.items() if end[label] is not None}
 if not records:
-    st.stop()
+    ui.stop()
 offered = [name for name in seeds.CURVES if any(len(seeds.curve(record, name)[0]) for record in records.values())]
 usual = [name for name in ("train_loss", "test_accuracy", "ipr_in", "mean_abs_sin_D", "norm") if name in offered]
 ui.links.carry("curves", "compare-curves", ui.links.several(offered))

@@ -100,7 +100,7 @@ live = any(ui.find(run_id).live for run_id in everyone)
 if not everyone:
     where, what = ("once it has memorised", "which future generalises") if memorised else ("half-way", "what changes")
     st.info(f"This run has no fork yet. Leave it {where} (step {usual:,}) with another weight decay and see {what}.")
-    st.stop()
+    ui.stop()
 st.subheader("Parent and forks")
 offered = [name for name in seeds.CURVES if len(seeds.curve(parent, name)[0])]
 chosen = st.multiselect(

@@ -13,13 +13,13 @@ p = ui.page("Grokking")
 st.title("Memorise, then generalise")
 if not st.session_state.get("run") and p < P_GROK:
     st.info(f"Grokking is studied from p = {P_GROK} on: at p = {p} too few pairs are left to test on. Move p up.")
-    st.stop()
+    ui.stop()
 record = ui.choose_run(p, ["grokking"])
 run, log_steps = record.run, ui.log_steps()
 share = data.mirrored_share(run)
 if share is None:
     st.info(f"The run {run.id} trains on every pair, so that nothing is left to generalise to: open another one.")
-    st.stop()
+    ui.stop()
 st.markdown(
     f"{1 - run.frac_train:.0%} of the {p * p:,} sums are held out. The network learns the others by heart and "
     "only later "

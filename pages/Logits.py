@@ -23,7 +23,7 @@ st.markdown(
 if record.at(holding="logits0") is None:
     st.info("This record holds no votes. A run trained here keeps them.")
     ui.offer(run, key="train-votes")
-    st.stop()
+    ui.stop()
 
 
 @st.cache_data(max_entries=512, show_spinner=False)

@@ -26,7 +26,7 @@ for job in ui.lab().jobs():
 ui.bin_of_runs()
 if not cards:
     st.info("Nothing has been trained here yet. Open **Live** and press Train: a run at p = 23 takes a few seconds.")
-    st.stop()
+    ui.stop()
 
 columns = {
     "run": "run_id", "p": "p", "preset": "preset", "seed": "seed", "steps": "steps", "ended by": "stop_reason",
@@ -51,7 +51,7 @@ card = ui.chosen_card(
     },
 )  # fmt: skip
 if card is None:
-    st.stop()
+    ui.stop()
 
 run_id = card["run"].id
 st.subheader(run_id)

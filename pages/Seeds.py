@@ -37,7 +37,7 @@ try:
     runs = [preset(name, p, seed=seed) for seed in seeds.parse(text)]
 except ValueError as error:
     st.error(f"{ui.plain(str(error), 300)}.")
-    st.stop()
+    ui.stop()
 lab = ui.lab()
 
 

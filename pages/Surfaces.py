@@ -44,7 +44,7 @@ last = record.frames[-1]
 if held is None and "maps" not in last:
     st.info("This record holds no weights, so that no neuron can be asked every pair.")
     ui.offer(run, key="train-weights")
-    st.stop()
+    ui.stop()
 if held is None:
     st.caption(f"This record keeps the surfaces of {len(last['map_neuron'])} neurons at its last step only.")
     ui.links.carry("neuron", "surface-of-kept", ui.links.one_of(last["map_neuron"].tolist()))
@@ -72,7 +72,7 @@ if step is not None and at != step:
 waves, grating = surfaces.waves(surface), surfaces.product_grating(surface)
 if not waves:
     st.info(f"Neuron {neuron} gives {surface.flat[0]:.3g} for every pair at step {at:,}: there is nothing to see.")
-    st.stop()
+    ui.stop()
 top = waves[0]
 with st.container(horizontal=True):
     st.metric("Dominant wave (k, l)", f"({top['k']}, {top['l']})", width="content")

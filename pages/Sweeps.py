@@ -46,7 +46,7 @@ try:
     grid = sweep.Grid(name, p, sweep.join(map(sweep.axis, axes)))
 except ValueError as error:
     st.error(f"{ui.plain(str(error), 300)}.")
-    st.stop()
+    ui.stop()
 
 
 @st.cache_resource(max_entries=sweep.MOST, show_spinner=False)
@@ -105,7 +105,7 @@ if missing:
         seconds, disk = sweep.price(missing, device)
     except ValueError as error:
         st.error(f"{error}.")
-        st.stop()
+        ui.stop()
     st.caption(
         f"{len(missing)} of them are still to be trained: at most about {ui.duration(seconds)}, one after the other on "
         f"{device}, and {ui.size(disk)} on disk."
@@ -145,7 +145,7 @@ for run in grid.runs:
         st.error(f"{run.id} failed: {ui.plain(job.error or '', 300)}.")
 if not any(o.status == "finished" for o in results):
     st.info("As soon as the first run is finished, verdicts and charts appear here.")
-    st.stop()
+    ui.stop()
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing ...")

@@ -52,7 +52,7 @@ def described() -> Run:
         return replace(base, d_mlp=None, **chosen)
     except ValueError as error:
         st.sidebar.error(f"{error}.")
-        st.stop()
+        ui.stop()
 
 
 sidebar = described()
@@ -74,7 +74,7 @@ if found.record is None and not live:
             ui.lab().submit(run)
             ui.open_run(run.id)
             st.rerun()
-    st.stop()
+    ui.stop()
 
 
 def learning(record, step=None):

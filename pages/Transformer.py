@@ -69,7 +69,7 @@ def invite(others: dict[str, str]):
             ui.lab().submit(run)
             ui.open_run(run.id)
             st.rerun()
-    st.stop()
+    ui.stop()
 
 
 def key_frequencies(record) -> np.ndarray:
@@ -204,7 +204,7 @@ elif "maps" not in frame:
             "Neurons, attention and circles open as soon as the run ends or pauses." if live
             else "This record keeps no weights and no maps. Train the run here to look inside."
         )  # fmt: skip
-        st.stop()
+        ui.stop()
     inside, when = last, record.frame_steps[-1]
 if when != at:
     st.caption(f"What follows is kept at some steps only: shown is step {when:,}.")
@@ -239,7 +239,7 @@ names = ["grokking", "standard"] if p >= P_GROK else ["standard"]
 mlp = next((one for one in (ui.find(preset(name, p).id).record for name in names) if one and one.frames), None)
 if mlp is None:
     ui.offer(preset(names[0], p), key="train-mlp")
-    st.stop()
+    ui.stop()
 both = {f"MLP, {mlp.run.preset}": draw.beside(mlp, None), "transformer": draw.beside(record, keys_K)}
 forms = {
     name: "," if "step" in name or isinstance(value, int) else ".1%" if "share" in name or "accuracy" in name else ".4g"

@@ -27,7 +27,7 @@ with st.popover("Choose neurons", icon=":material/tune:"):
 if (last := rows.showing(record, None, wanted := rows.parse(typed))) is None:
     st.info("This record holds neither spectra nor weights. A run trained here keeps both.")
     ui.offer(run, key="train-weights")
-    st.stop()
+    ui.stop()
 if typed.strip() and not wanted:
     st.error("Neurons are numbers and ranges such as 0, 5, 17-25; showing one per frequency in turn.")
 neurons = rows.choose(last.frame, wanted or rows.showcase(record))

@@ -36,7 +36,7 @@ def test_overview_draws_both_presets_of_the_atlas(app):
     assert {f"{what}-{name}" for what in ("loss", "accuracy", "phases") for name in ("standard", "grokking")} <= drawn(
         test
     )
-    assert any("generalisation ends" in text.value for text in test.markdown)
+    assert any("generalisation ends" in text.value for text in test.caption)
 
 
 def test_overview_offers_to_train_what_is_not_there(app):
@@ -47,7 +47,7 @@ def test_overview_offers_to_train_what_is_not_there(app):
 
 def test_overview_explains_that_grokking_starts_at_19(app):
     test = app("pages/Overview.py", p="13")
-    assert any("from p = 19 on" in text.value for text in test.info)
+    assert any("from p = 19 on" in text.value for text in test.caption)
 
 
 def test_the_player_moves_every_chart_of_the_overview(app):
@@ -113,11 +113,25 @@ def test_pause_and_resume_from_the_page(app):
 def test_settings_that_are_no_run_are_one_sentence(app):
     test = app("pages/Live.py", p="7")
     test.selectbox(key="precision-standard").set_value("tf32").run()
-    test.selectbox(key="device").set_value("cpu").run()
+    test.selectbox(key="live-device").set_value("cpu").run()
     press(test, "Train")
     assert not test.exception
     assert errors(test) == [f"{ui.plain('precision tf32 needs a CUDA device: choose fp32')}."]
     assert not ui.lab().jobs()
+
+
+def test_live_opened_again_by_its_address_has_the_same_settings(app):
+    test = app("pages/Live.py", p="7")
+    test.number_input(key="seed-standard").set_value(7).run()
+    test.number_input(key="lr-standard").set_value(0.01).run()
+    test.selectbox(key="activation-standard").set_value("quad").run()
+    address = {name: text if isinstance(text, str) else text[0] for name, text in test.query_params.items()}
+    again = app("pages/Live.py", **address)
+    assert not again.exception
+    assert again.number_input(key="seed-standard").value == 7
+    assert again.number_input(key="lr-standard").value == 0.01
+    assert again.selectbox(key="activation-standard").value == "quad"
+    assert again.number_input(key="weight_decay-standard").value == preset("standard", 7).weight_decay
 
 
 def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):
@@ -125,7 +139,7 @@ def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):
 
     monkeypatch.setattr(cost, "free_memory", lambda device="cpu": 10_000_000)
     test = app("pages/Live.py", p="97")
-    assert any("GiB of memory" in text.value for text in test.sidebar.caption)
+    assert any("GiB of memory" in text.value for text in test.caption)
     press(test, "Train")
     assert any(f"choose a smaller p or {ui.plain('d_mlp')}" in text for text in errors(test))
     assert not ui.lab().jobs()

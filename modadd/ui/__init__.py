@@ -42,7 +42,7 @@ from .lookup import (
     refusals,
     with_asked,
 )
-from .navigation import GROUPS, PAGES, log_steps, navigate, page
+from .navigation import GROUPS, PAGES, head, log_steps, navigate, page
 from .progress import headline, stage_line, status, steers, stop_all
 from .tables import table
 from .words import count, duration, not_reached, number, plain, provenance, size
@@ -50,7 +50,8 @@ from .words import count, duration, not_reached, number, plain, provenance, size
 __all__ = [
     "GROUPS", "HOMES", "PAGES", "TICK", "Found", "asked_run", "bin_of_runs", "choose_run", "chosen_card",
     "compare_link", "count", "csv", "default_device", "delete", "devices", "draw", "duration", "early", "figure",
-    "film", "find", "follow", "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached", "number",
-    "offer", "open_run", "page", "plain", "play", "player", "price", "provenance", "refusals", "row", "show", "size",
-    "specification", "stage_line", "status", "steers", "stop_all", "table", "take_along", "train_again", "with_asked",
+    "film", "find", "follow", "head", "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached",
+    "number", "offer", "open_run", "page", "plain", "play", "player", "price", "provenance", "refusals", "row",
+    "runs_at", "show", "size", "specification", "stage_line", "status", "steers", "stop", "stop_all", "table",
+    "take_along", "train_again", "with_asked",
 ]  # fmt: skip

@@ -20,6 +20,15 @@ Choices = dict[str, dict[str, str]]
 """Runs to choose from by group: {group: {preset or run id: words}}."""
 
 
+class Stopped(Exception):
+    """The page has no more to show."""
+
+
+def stop():
+    """Leave the page as it is; what frames it still follows, which st.stop would prevent."""
+    raise Stopped
+
+
 def modulus(text: str) -> int:
     """A modulus from its text; ValueError where it is none."""
     return check_p(int(text) if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) else text)

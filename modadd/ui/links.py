@@ -38,6 +38,17 @@ def whole(low: int, high: int) -> Check:
     return check
 
 
+def real(low: float, high: float) -> Check:
+    """A number, brought between `low` and `high`."""
+
+    def check(text: str) -> float:
+        if not re.fullmatch(r"[+-]?\d{0,20}\.?\d{0,20}([eE][+-]?\d{1,3})?", text, re.ASCII) or not text.strip("+-.eE"):
+            raise ValueError(f"a number from {low:g} to {high:g} was expected, got {text!r:.40}")
+        return min(max(float(text), low), high)
+
+    return check
+
+
 def one_of(options: Collection) -> Check:
     """One of these, by its name."""
     names = {str(option): option for option in options}

@@ -222,7 +222,7 @@ def choose_run(p: int, names: list[str], models: tuple[str, ...] = ("mlp",)) -> 
             run = preset(name, p)
         except ValueError as error:  # there is none of this name at so small a modulus
             st.info(f"{error}.")
-            st.stop()
+            bar.stop()
     return _something_to_draw(run)
 
 
@@ -234,7 +234,7 @@ def _something_to_draw(run: Run) -> Record:
         return found.record
     if not found.live:
         offer(run, key=f"train-{run.preset}")
-    st.stop()
+    bar.stop()
 
 
 def compare_link(runs: list[Run]):

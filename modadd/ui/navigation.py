@@ -1,5 +1,6 @@
 """A page of the lab: its name, the way to the others, and the modulus in view."""
 
+import contextlib
 from pathlib import Path
 
 import streamlit as st
@@ -59,12 +60,11 @@ def navigate():
     }  # fmt: skip
     page = st.navigation(pages, position="top")
     st.session_state["bar-place"] = None
-    try:
+    with contextlib.suppress(bar.Stopped):
         page.run()
-    finally:  # also where a page has stopped early
-        if (place := st.session_state["bar-place"]) is not None:
-            bar.draw(place, {}, "")
-        links.settle()
+    if (place := st.session_state["bar-place"]) is not None:
+        bar.draw(place, {}, "")
+    links.settle()
 
 
 def page(title: str, of_p: bool = True) -> int:
@@ -109,9 +109,20 @@ def _guard():
         hosting.limits()
     except ValueError as error:
         st.error(f"{plain(str(error))}.")
-        st.stop()
+        bar.stop()
 
 
 def log_steps() -> bool:
     """Do step axes run logarithmically?  One switch for all pages, in the instrument bar."""
     return st.session_state.get("axis", bar.AXES[0]) == bar.AXES[0]
+
+
+def head(title: str, sentence: str = "", why: str = ""):
+    """The title of a page with one sentence beside it, and the rest of what is to be said behind “Why?”."""
+    with st.container(horizontal=True, vertical_alignment="center", key="head"):
+        st.title(title, width="content", anchor=False)
+        if sentence:
+            st.markdown(sentence, width="stretch")
+        if why:
+            with st.popover("Why?", type="tertiary", icon=":material/help:"):
+                st.markdown(why)

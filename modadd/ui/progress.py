@@ -87,25 +87,21 @@ def headline(record: Record):
         "IPR": number(now["ipr"], ".3f"),
         "mean |sin D|": number(now["mean_abs_sin_D"], ".3f"),
     }
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, key="numbers"):
         for label, value in shown.items():
-            st.metric(label, value, width="content")
+            st.metric(label, value, width=120)
 
 
 def stage_line(record: Record):
     """How far a record got, in a line."""
     now = record.summary
     if record.run.frac_train < 1:
-        st.markdown(
+        text = (
             f"Memorisation ends: **{not_reached(now['stage1_end'])}**; generalisation ends: "
-            f"**{not_reached(now['stage2_end'])}**. Test accuracy {number(now['test_accuracy'], '.1%')}, held out "
-            f"(neither order trained) {number(now['held_out_accuracy'], '.1%')}."
+            f"**{not_reached(now['stage2_end'])}**; held out {number(now['held_out_accuracy'], '.1%')} right."
         )
     else:
         end = now["stage1_end"]
         right = "are not right yet" if end is None else f"are right from step {end:,} on"
-        st.markdown(
-            f"Train accuracy {number(now['train_accuracy'], '.1%')} and loss {number(now['train_loss'])} "
-            f"after {record.step:,} steps; 95\u00a0% of the sums {right}."
-        )
-    st.caption(provenance(record))
+        text = f"95\u00a0% of the sums {right}; the loss ends at {number(now['train_loss'])}."
+    st.caption(f"{text} {provenance(record)[:1].upper()}{provenance(record)[1:]}.")
