@@ -20,7 +20,7 @@ looked up in that order by `find`.
 
 from . import early, links
 from .along import take_along
-from .bar import open_run
+from .bar import choices, open_run, stop
 from .bin import bin_of_runs, chosen_card, delete, train_again
 from .charts import csv, draw, figure, row, show, specification
 from .clock import film, play, player
@@ -40,6 +40,7 @@ from .lookup import (
     offer,
     price,
     refusals,
+    runs_at,
     with_asked,
 )
 from .navigation import GROUPS, PAGES, head, log_steps, navigate, page
@@ -48,7 +49,7 @@ from .tables import table
 from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
-    "GROUPS", "HOMES", "PAGES", "TICK", "Found", "asked_run", "bin_of_runs", "choose_run", "chosen_card",
+    "GROUPS", "HOMES", "PAGES", "TICK", "Found", "asked_run", "bin_of_runs", "choices", "choose_run", "chosen_card",
     "compare_link", "count", "csv", "default_device", "delete", "devices", "draw", "duration", "early", "figure",
     "film", "find", "follow", "head", "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached",
     "number", "offer", "open_run", "page", "plain", "play", "player", "price", "provenance", "refusals", "row",
