@@ -7,11 +7,12 @@ import streamlit as st
 from modadd import ui
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
-from modadd.many import atlas, survey
+from modadd.many import atlas, replicas, survey
 from modadd.runs import P_MAX, P_MIN, PRESETS
 
 SHOWN_TOGETHER = ("standard", "grokking")  # the Overview shows these two; any other run opens on Live
 RANDOM = ("standard", "grokking", "quad_random")  # these start with every frequency in every neuron
+SET_APART = (("grokking", "stage2_end", "The end of stage II of grokking"), ("standard", "ipr", "The IPR of standard"))
 STEADY, JUMP = 0.95, 4  # rank correlation of a steady curve; standard errors of a jump worth naming
 
 p = ui.page("Atlas")
@@ -25,7 +26,8 @@ st.markdown(
     "composite. Look for smooth curves; a measure that jumps, or sets the composites apart, shows p itself at work."
 )
 with st.spinner("Measuring runs that are new here ...", show_time=True):
-    rows, damaged = atlas.table(ui.lab().store)
+    every, damaged = atlas.table(ui.lab().store)
+    rows = replicas.medians(every)
 if damaged:
     st.error(f"Cannot be read, and left out: {ui.plain(', '.join(damaged), 400)}; restore or delete it.")
 if not rows:
@@ -57,12 +59,12 @@ def clock(device: str, told: dict) -> str:
 
 
 lacking = [f"{name} at p = {survey.spans(moduli)}" for name, moduli in survey.missing(rows).items() if moduli]
-own = sum(row["where"] == "cache" for row in rows)
+own = sum(row["where"] == "cache" for row in every)
 fp32, tf32 = ([row["p"] for row in rows if row["precision"] == name] for name in ("fp32", "tf32"))
 seam = (max(fp32) + min(tf32)) / 2 if fp32 and tf32 and max(fp32) < min(tf32) else None
-machines = sorted(survey.busy(rows).items(), key=lambda item: -item[1]["runs"])
+machines = sorted(survey.busy(every).items(), key=lambda item: -item[1]["runs"])
 st.markdown(
-    f"The same experiments at the {(P_MAX - P_MIN) // 2 + 1} odd moduli from {P_MIN} to {P_MAX}: **{len(rows)} runs** "
+    f"The same experiments at the {(P_MAX - P_MIN) // 2 + 1} odd moduli from {P_MIN} to {P_MAX}: **{len(every)} runs** "
     f"are here{f', {own} of them your own' if own else ''}. Missing: {'; '.join(lacking) or 'none'}. Float32: p = "
     f"{survey.spans(fp32)}; TF32: p = {survey.spans(tf32)}. Trained: {'; '.join(clock(*item) for item in machines)}. "
     "Runs that overlap shared a card or used several, which the records do not tell apart: the sum of their clocks is "
@@ -71,10 +73,17 @@ st.markdown(
 show(figures.presence(rows), "atlas-presence")
 picked = st.pills("Presets", [*PRESETS], selection_mode="multi", default=[*PRESETS], key="atlas-presets") or [*PRESETS]
 drawn = [row for row in rows if row["preset"] in picked]
+most = max(row["seeds"] for row in rows)
 st.caption(
     "In all charts: dots, and the line through them, are prime p; open squares are composite; a triangle at the top is "
     "a step that was not reached"
     + (f"; the upright line marks the change from float32 to TF32 after p = {max(fp32)}" if seam else "")
+    + (
+        f". Where a run is here with several seeds, up to {most}, a mark is their median and its bar reaches from the "
+        "least to the largest; of five seeds that bounds the median with 94 %"
+        if most > 1
+        else ""
+    )
     + ". Click a mark to open its run."
 )
 name = st.selectbox(
@@ -94,6 +103,11 @@ tiny, rounded = survey.coarse(rows)
 partial = [row["p"] for row in rows if row["all_pairs"] == 0]
 old_fits = f"Fitted to the pairs with x = 0 alone at p = {survey.spans(partial)}." if partial else ""
 floor = min((row["plateau"] for row in rows if row["plateau"]), default=None)
+laws = "; ".join(
+    f"the end of {stage} of {name} goes as p^{law[0]:.2f} ± {law[1]:.2f}"
+    for stage, column in (("stage I", "stage1_end"), ("stage II", "stage2_end")) for name in RANDOM
+    if (law := replicas.power(every, column, name))
+)  # fmt: skip
 notes = {
     "Does it learn?": "The lowest training accuracy at the end is "
     f"{worst['train_accuracy']:.2%} ({worst['preset']}, p = {worst['p']}). Held-out accuracy ends below 95 % at p = "
@@ -105,7 +119,7 @@ notes = {
     "How long does it take?": "Stage II is not reached at p = "
     f"{where(lambda r: r['stage2_end'] is None, 'grokking')}. The plateau rule stopped p = "
     f"{where(lambda r: floor and r['plateau'] == floor)} at its earliest, step {ui.number(floor, ',')}: that flat part "
-    "is the rule's, not training's.",
+    f"is the rule's, not training's. As powers of p, with 95 %: {laws or 'too few moduli to say'}.",
     "One frequency per neuron": f"At p = {P_MIN} there is one frequency, so that all that counts frequencies is 1 by "
     "definition; at 5 and 7 there are two and three, and their harmonics fall on one another. "
     + (f"From random weights x² ends at an IPR of {sparse[0][0]:.2f} (p = {sparse[0][1]}) to {sparse[-1][0]:.2f} "
@@ -146,7 +160,7 @@ st.markdown(
         )
         or "none is here"
     )
-    + ". Bars: Wilson's 95 % interval; a compact record holds the winners of few neurons, so they widen with p."
+    + ". Bars: Wilson's 95 % interval over the neurons of all seeds."
 )
 for column, name in zip(st.columns(3), RANDOM, strict=True):
     with column:
@@ -163,6 +177,9 @@ st.markdown(
     + (". Every interval holds 1: **no handicap is seen**." if all(t["low"] <= 1 <= t["high"] for t in lots.values())
        else ". An interval without 1 is a handicap, or a preference.")
     + " (95 %, if each neuron draws on its own. The single-frequency presets are given their shares.)"
+    + "".join(f" {said} at composite p is {told['median']:.3f} times that at prime p ({told['low']:.3f} to "
+              f"{told['high']:.3f} over {told['seeds']} seeds)." for name, column, said in SET_APART
+              if (told := replicas.apart(every, column, name)) and told["seeds"] > 1)
 )  # fmt: skip
 left, right = st.columns(2)
 with left:
@@ -202,7 +219,7 @@ st.dataframe(
 )  # fmt: skip
 st.download_button(
     "All numbers of all runs as CSV",
-    lambda: ui.csv(pa.Table.from_pylist([{n: r[n] for n in r if n not in ("counts_K", "claims")} for r in rows])),
+    lambda: ui.csv(pa.Table.from_pylist([{n: r[n] for n in r if n not in ("counts_K", "claims")} for r in every])),
     "atlas.csv", "text/csv", icon=":material/download:", type="tertiary", on_click="ignore",
 )  # fmt: skip
 

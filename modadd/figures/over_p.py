@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import altair as alt
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from ..maths import harmonics
 from ..runs import P_MAX, P_MIN, PRESETS
@@ -117,7 +118,8 @@ def rows_of(rows: list[dict], plot: Plot) -> list[dict]:
 
 
 def data(rows: list[dict], plot: Plot) -> pa.Table:
-    """What a plot draws: p, preset, modulus (prime or composite), value or null, run and where it is."""
+    """What a plot draws: p, preset, modulus (prime or composite), value or null, run and where it is; over several
+    seeds the value is the median, and `low` and `high` are the least and the largest."""
     rows = rows_of(rows, plot)
     kind = ["composite" if row["composite"] else "prime" for row in rows]
     return pa.table({
@@ -125,6 +127,9 @@ def data(rows: list[dict], plot: Plot) -> pa.Table:
         **{name: pa.array([row[name] for row in rows], pa.string()) for name in ("preset", "run_id", "where")},
         "modulus": pa.array(kind, pa.string()),
         "value": pa.array([row[plot.name] for row in rows], pa.float64()),
+        **{name: pa.array([row.get("spread", {}).get(plot.name, (None, None))[end] for row in rows], pa.float64())
+           for end, name in enumerate(("low", "high"))},
+        "seeds": pa.array([row.get("seeds", 1) for row in rows], pa.int64()),
     })  # fmt: skip
 
 
@@ -181,7 +186,16 @@ def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = 
     x, y, colour = p_axis(), alt.Y("value:Q", title=plot.axis, scale=scale, axis=axis), hue(names, legend=big)
     tips = [alt.Tooltip("value:Q", title=plot.title, format=".4~g")] + [
         alt.Tooltip(f"{name}:N", title=title)
-        for name, title in {"p": "p", "modulus": "p is", "preset": "preset", "run_id": "run", "where": "in"}.items()
+        for name, title in {
+            "p": "p",
+            "modulus": "p is",
+            "preset": "preset",
+            "run_id": "run",
+            "where": "in",
+            "seeds": "seeds",
+            "low": "least",
+            "high": "largest",
+        }.items()
     ]
     layers = []
     if len(level):
@@ -191,6 +205,11 @@ def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = 
     if seam is not None:
         rule = alt.Chart(table(p=[seam])).mark_rule(color=COLOURS["others"], opacity=0.5)
         layers.append(rule.encode(x=alt.X("p:Q")))
+    spread = points.filter(pa.compute.and_(pa.array(real), pa.compute.is_valid(points["low"])))
+    if spread.num_rows:
+        bars = alt.Chart(spread).mark_rule(strokeWidth=2 if big else 1, opacity=0.35, clip=True)
+        ends = {"y": alt.Y("low:Q", title=plot.axis, scale=scale, axis=axis), "y2": alt.Y2("high")}
+        layers.append(bars.encode(x=x, color=colour, **ends))
     through = alt.Y("value:Q", aggregate="median", title=plot.axis, scale=scale, axis=axis)  # over seeds
     line = alt.Chart(points.filter(pa.array(real & prime))).mark_line(strokeWidth=1.2, opacity=0.7)
     layers.append(line.encode(x=x, y=through, color=colour))

@@ -72,7 +72,7 @@ def table(store: Store) -> tuple[list[dict], list[str]]:
     `finished`, `where`, `composite`, `plateau` (step of that stop), `gap_ratio` (stage II over stage I),
     `neurons`, `shared_neurons`, `shared_frequencies` (those with gcd(k, p) > 1) and `hit_RULE`.
     """
-    there = store.cards()
+    there = store.cards_of_seeds() | store.cards()
     cards = [c for c in there.values() if c["provenance"].get("stop_reason") not in (None, "stopped")]
     cards = [card for card in cards if standing(card["run"])]
     held = {run_id[:4] for run_id, card in store.cards_of_atlas().items()}
