@@ -17,7 +17,7 @@ from modadd.analysis import claims
 from modadd.analysis import shipped as shipped_numbers
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
-from modadd.many import atlas, survey
+from modadd.many import atlas, replicas, survey
 from modadd.records.store import ATLAS, write_atlas
 from modadd.runs import PRESETS
 from pages import charts, errors, said
@@ -343,6 +343,19 @@ def test_what_was_not_reached_is_marked_and_never_a_number():
     assert over_p.data(planted, plot)["value"].to_pylist() == [None, 9000.0]
     assert "triangle-up" in str(over_p.over_p(planted, plot).drawing.spec)
     assert "triangle-up" not in str(over_p.over_p(planted[1:], plot).drawing.spec)
+
+
+def test_several_seeds_are_a_median_with_a_bar_that_opens_the_presets_own_run():
+    plot = over_p.EVERY["ipr"]
+    bets = dict.fromkeys(f"hit_{rule}" for rule in atlas.RULES) | {"bets": None, "claims": {}}
+    told = ((1, 0.2), (42, 0.9), (2, 0.3))
+    seeds = [row(23, seed=seed, run_id=f"p023-{seed}", ipr=ipr, **bets) for seed, ipr in told]
+    drawn = replicas.medians(seeds)
+    (point,) = over_p.data(drawn, plot).to_pylist()
+    shown = [point[name] for name in ("run_id", "value", "low", "high", "seeds")]
+    assert shown == ["p023-42", 0.3, 0.2, 0.9, 3]
+    layers = lambda rows: len(over_p.over_p(rows, plot).drawing.spec["layer"])  # noqa: E731
+    assert layers(drawn) == layers(seeds[1:2]) + 1
 
 
 def test_the_fit_of_the_vote_says_nothing_at_p_3(rows):
