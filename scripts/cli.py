@@ -1,28 +1,69 @@
 """What the scripts share: flags that describe a run, progress on stderr, one JSON object on stdout."""
 
 import json
+import math
+import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
 from modadd.records.store import Store
 from modadd.runs import P_MAX, P_MIN, Precision, Run, Split, check_p, preset
 
-stderr = Console(stderr=True)
+stderr = Console(stderr=True, markup=False)
 PUBLISHED = {"id": "identity"}  # values that differ by more than their capitals
+CLOSED_PIPE = 128 + 13  # SIGPIPE, as shells count it
 
 
 @dataclass(kw_only=True)
-class RunFlags:
+class PublishedFlags:
+    """Flags of the published code that say what goes without saying here; any other value is refused."""
+
+    embed_type: str | None = None
+    """Published: one_hot; learned is --d-model."""
+    fn_name: str | None = None
+    """Published: add; other tasks are --preset addpow and add3."""
+    batch_style: str | None = None
+    """Published: full."""
+    freq_num: int | None = None
+    """Published: all (p - 1) / 2 frequencies."""
+    stopping_thresh: float | None = None
+    """Published: below 0, which never stops; --plateau does."""
+    d_vocab: int | None = None
+    """Published: p, and p + 1 for the transformer."""
+    config: str | None = None
+    """Published; refused: its settings are flags."""
+
+    def check_published(self, run: Run):
+        """ValueError with one sentence for a value that is not understood."""
+        K, tokens = run.K, (run.p,) if run.model == "mlp" else (run.p, run.p + 1)
+        learned = "a learned embedding needs its width: give --d-model"
+        for name, fine, why in (
+            ("config", False, "settings are not read from a file: give them as flags, or name one with --preset"),
+            ("fn_name", self.fn_name in ("add", "addition"), "the networks learn to add: see --preset addpow and add3"),
+            ("embed_type", self.embed_type == "one_hot" or (self.embed_type == "learned" and run.d_model),
+             learned if self.embed_type == "learned" else "inputs are one_hot, or learned with --d-model"),
+            ("batch_style", self.batch_style == "full", "every step sees all training pairs, which is full"),
+            ("freq_num", self.freq_num == K, f"single-freq uses all {K} frequencies of p = {run.p} equally often"),
+            ("stopping_thresh", (self.stopping_thresh or 0) < 0, "no loss ends a run: see --plateau and --epochs"),
+            ("d_vocab", self.d_vocab in tokens, f"the tokens of p = {run.p} are {' or '.join(map(str, tokens))}"),
+        ):  # fmt: skip
+            if getattr(self, name) is not None and not fine:
+                raise ValueError(f"--{name} {getattr(self, name)} is not understood: {why}")
+
+
+@dataclass(kw_only=True)
+class RunFlags(PublishedFlags):
     """A preset at a modulus, and any setting of it changed; the published names and values are understood too."""
 
     p: int = 23
@@ -70,13 +111,40 @@ class RunFlags:
         for name in ("activation", "init", "optimizer"):
             if settings[name] is not None:
                 settings[name] = PUBLISHED.get(settings[name].lower(), settings[name].lower())
-        return preset(self.preset, settings.pop("p"), **settings)
+        run = preset(self.preset, settings.pop("p"), **settings)
+        self.check_published(run)
+        return run
 
 
-def flags(kind: type, description: str | None = None, line: list[str] | None = None):
+def flags(kind: type, description: str | None = None, line: Sequence[str] | None = None):
     """The command line, or this one, as the dataclass `kind`."""
+    with suppress(AttributeError):  # a locale without our letters shows what it can
+        sys.stdout.reconfigure(errors="replace")
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    line = joined(kind, sys.argv[1:] if line is None else line)
     return tyro.cli(kind, description=description, args=line, config=config)
+
+
+def joined(kind: type, line: Sequence[str]) -> list[str]:
+    """The words of a command line; the values of a list that is named more than once stand behind its first name."""
+    lists = {name for name, hint in get_type_hints(kind).items()
+             if {list, tuple} & {get_origin(part) for part in (hint, *get_args(hint))}}  # fmt: skip
+    named: dict[str, list[str]] = {}
+    group: list[str] = []
+    groups = [group]
+    for word in line:
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if not word.startswith("--"):
+            group.append(word)
+        elif name in lists:
+            if name not in named:
+                groups.append(named.setdefault(name, [flag]))
+            group = named[name]
+            group += [value] if equals else []
+        else:
+            groups.append(group := [word])
+    return [word for group in groups for word in group]
 
 
 def moduli(named: list[int], everything: bool) -> list[int]:
@@ -119,21 +187,65 @@ def printable(text: object) -> str:
 def say(lines: Iterable[str]):
     """Plain lines on stderr."""
     for line in lines:
-        stderr.print(printable(line), highlight=False, soft_wrap=True, markup=False)
+        stderr.print(printable(line), highlight=False, soft_wrap=True)
+
+
+class Stop(KeyboardInterrupt):
+    """Somebody wants this to end: by which signal, and what is left, in a sentence."""
+
+    def __init__(self, number: int = signal.SIGINT, said: str = "stopped"):
+        super().__init__(said)
+        self.number, self.said = number, said
 
 
 @contextmanager
-def one_sentence():
-    """Turn an error that a user can mend into one sentence on stderr and exit status 2."""
+def one_sentence(stopped: str = "stopped"):
+    """Turn an error that a user can mend into one sentence on stderr and exit status 2, and Ctrl-C and SIGTERM into
+    the sentence `stopped` and the status that shells give them.  A reader that goes away ends this in silence."""
+
+    def terminate(number, _):
+        raise Stop(number, stopped)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, terminate) if main else None
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):  # what is still in them is for nobody
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(CLOSED_PIPE)
     except (ValueError, OSError) as error:
-        said = escape(printable(error).rstrip("."))  # a remedy may hold brackets
-        stderr.print(f"[bold red]error:[/] {said}.", highlight=False, soft_wrap=True)
+        stderr.print("error:", style="bold red", end=" ")
+        stderr.print(f"{printable(error).rstrip('.')}.", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        stderr.print("stopped; the same command goes on from the last checkpoint")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        stop = stop if isinstance(stop, Stop) else Stop(signal.SIGINT, stopped)
+        say([f"{stop.said}."])
+        sys.exit(128 + stop.number)
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def leaving() -> Iterator[list[int]]:
+    """Within, the first Ctrl-C or SIGTERM is only noted in the list that this gives; who trains looks at it, leaves at
+    a checkpoint and raises Stop.  The second interrupts at once."""
+    noted: list[int] = []
+
+    def note(number, _):
+        if noted:
+            raise Stop(number)
+        noted.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def progress() -> Progress:
@@ -167,5 +279,13 @@ def facts(values: Mapping[str, object]):
 
 
 def print_json(value):
-    """One JSON object on stdout."""
-    print(json.dumps(value, allow_nan=False))
+    """One JSON object on stdout; a number that is none is null."""
+    print(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value):
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

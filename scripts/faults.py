@@ -65,9 +65,8 @@ def table(lines: Iterable[dict], order: list[str]) -> tuple[str, list[str]]:
     return HEAD + "".join(rows) + made, [fault for fault in order if fault not in told]
 
 
-def main():
-    flags = cli.flags(Flags, __doc__.splitlines()[0])
-    with cli.one_sentence(), tempfile.TemporaryDirectory() as folder:
+def main(flags: Flags):
+    with tempfile.TemporaryDirectory() as folder:
         files, status = flags.told, 0
         if not files:
             files = [Path(folder) / "told"]
@@ -82,4 +81,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with cli.one_sentence():
+        main(cli.flags(Flags, __doc__.splitlines()[0]))

@@ -7,7 +7,6 @@ On a CUDA device TF32 is held against float32, on a CPU the compiled step agains
 modulus and preset the largest difference over the seeds, and where each seed's stages end.
 """
 
-import json
 import os
 import sys
 from dataclasses import dataclass, field
@@ -82,7 +81,10 @@ def markdown(found: list[dict]) -> str:
 def main(flags: Flags):
     with cli.one_sentence():
         found = rows(flags)
-        print(json.dumps({"rows": found}) if flags.json else markdown(found))
+        if flags.json:
+            cli.print_json({"rows": found})
+        else:
+            print(markdown(found))
     sys.exit(0)
 
 

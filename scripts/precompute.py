@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal
 
 import cli
-from rich.markup import escape
 from rich.table import Table
 
 from modadd.analysis import shipped
@@ -42,6 +41,8 @@ class Flags:
     """Presets to train; grokking exists from p = 19 on."""
     seeds: list[int] = field(default_factory=lambda: [42])
     """Seeds to train; in an atlas the presets' own, 42, is a film, and others are outlines of a few kilobytes."""
+    d_mlp: int | None = None
+    """Hidden neurons; by default what each modulus asks for."""
     epochs: int | None = None
     """Training steps instead of the preset's own number."""
     precision: Literal["auto", "fp32", "tf32"] = "auto"
@@ -104,7 +105,7 @@ def wanted(flags: Flags, where: list[str]) -> list[Run]:
     if flags.precision == "tf32" and "cpu" in where:
         raise ValueError("precision tf32 needs a CUDA device: choose fp32")
     return [
-        preset(name, p, seed=seed, epochs=flags.epochs,
+        preset(name, p, seed=seed, epochs=flags.epochs, d_mlp=flags.d_mlp,
                precision="tf32" if fast and (flags.precision == "tf32" or p > P_EXACT) else "fp32")
         for p in cli.moduli(flags.p, flags.all)
         for name in flags.presets if name in presets_at(p)
@@ -264,7 +265,7 @@ def on_cluster(flags: Flags) -> dict:
 
 def main(flags: Flags):
     failures, files, report = {}, [], {}
-    with cli.one_sentence():
+    with cli.one_sentence("stopped; the same command goes on from the last checkpoints"):
         if flags.slurm or flags.status:
             report = on_cluster(flags)
             if flags.json:
@@ -299,7 +300,7 @@ def main(flags: Flags):
                     failures |= verify(runs, replace(flags, atlas=None))
                     files = report["figures"] = draw(runs, flags, shelf)
         for run_id, why in failures.items():
-            cli.stderr.print(f"[red]{run_id}:[/] {escape(cli.printable(why))}", highlight=False, soft_wrap=True)
+            cli.say([f"{run_id}: {why}"])
         if flags.json:
             cli.print_json(report | {"failures": failures})
     sys.exit(1 if failures or any(one["missing"] for one in files) else 0)

@@ -54,6 +54,5 @@ def main(flags: Flags):
 
 
 if __name__ == "__main__":
-    chosen = cli.flags(Flags, __doc__)
     with cli.one_sentence():
-        main(chosen)
+        main(cli.flags(Flags, __doc__))

@@ -113,11 +113,9 @@ def growth(samples: list[Sample]) -> dict[str, float]:
     }
 
 
-def main():
-    flags = cli.flags(Flags, __doc__.splitlines()[0])
-    with cli.one_sentence():
-        samples, runs, films = watch(flags)
-        grown = growth(samples)
+def main(flags: Flags):
+    samples, runs, films = watch(flags)
+    grown = growth(samples)
     told = {"minutes": flags.minutes, "samples": len(samples), "runs": runs, "films": films,
             "last": asdict(samples[-1]), "growth": grown}  # fmt: skip
     well = grown["memory"] <= flags.most and max(grown["threads"], grown["files"]) <= FEW
@@ -132,4 +130,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with cli.one_sentence():
+        main(cli.flags(Flags, __doc__.splitlines()[0]))

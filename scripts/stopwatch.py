@@ -211,9 +211,8 @@ def table(found: dict):
     Console().print(shown)
 
 
-def main():
-    flags = cli.flags(Flags, __doc__)
-    with cli.one_sentence(), chromium(flags.chromium) as browser:
+def main(flags: Flags):
+    with chromium(flags.chromium) as browser:
         found = {"machine": machine(), "browser": f"Chromium {browser.version}"}
         found |= measure(browser, flags.pages, flags.p)
         found["first curve"] = first_curve(browser)
@@ -224,4 +223,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with cli.one_sentence():
+        main(cli.flags(Flags, __doc__))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import cli
-from rich.markup import escape
 from rich.table import Table
 
 from modadd.jobs import pool
@@ -139,16 +138,12 @@ def tell(summary: dict):
         )  # fmt: skip
     cli.stderr.print(table)
     for one in summary["hypotheses"]:
-        cli.stderr.print(
-            f"[bold]{one['name']} {one['verdict']}:[/] {one['claim']}. {one['because']}.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        cli.say([f"{one['name']} {one['verdict']}: {one['claim']}. {one['because']}."])
 
 
 def main(flags: Flags):
     failures = {}
-    with cli.one_sentence():
+    with cli.one_sentence("stopped; the same command goes on from the last checkpoints"):
         from modadd.networks.device import pick_device
 
         grid = flags.grid()
@@ -176,7 +171,7 @@ def main(flags: Flags):
                 write(flags.out, grid, records, results, criterion, result)
                 cli.stderr.print(f"written to {flags.out}", highlight=False)
         for run_id, why in failures.items():
-            cli.stderr.print(f"[red]{run_id} failed:[/] {escape(cli.printable(why))}", highlight=False, soft_wrap=True)
+            cli.say([f"{run_id} failed: {why}"])
         if flags.json:
             cli.print_json(result | ({"failures": failures} if not flags.dry_run else {}))
     sys.exit(1 if failures else 0)

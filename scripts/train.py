@@ -58,7 +58,7 @@ def train_with_progress(run: Run, flags: Flags) -> dict:
     if there is not None and there.finished and there.run.epochs == run.epochs and not saving:
         cli.stderr.print(f"{run.id} is already there: not trained again")
         return there.summary
-    with cli.progress() as bar, tracker(run, flags) as track:
+    with cli.progress() as bar, tracker(run, flags) as track, cli.leaving() as asked:
         task = bar.add_task(run.id, total=run.epochs, rate="")
 
         def look(update) -> bool:
@@ -66,18 +66,23 @@ def train_with_progress(run: Run, flags: Flags) -> dict:
             bar.update(task, completed=update.step, rate=f"{speed:,.0f} steps/s")
             if track:
                 track(update)
-            return False
+            if asked and (saving or shelf is None):
+                raise cli.Stop(asked[0], f"stopped at step {update.step:,}; the same command begins anew")
+            return bool(asked)
 
         if saving:
             record = train_saving(run, flags, look)
             if shelf is not None:
                 shelf.put(light(record))
             return record.summary
-        if shelf is not None:
-            return carry_out(run, shelf, flags.device, look).summary
-        for update in train(run, device=flags.device):
-            look(update)
-        return update.record.summary
+        if shelf is None:
+            for update in train(run, device=flags.device):
+                look(update)
+            return update.record.summary
+        record = carry_out(run, shelf, flags.device, look)
+        if not record.finished:
+            raise cli.Stop(asked[0], f"stopped at step {record.step:,}; the same command goes on from there")
+        return record.summary
 
 
 def tracker(run: Run, flags: Flags):

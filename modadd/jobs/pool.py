@@ -174,8 +174,9 @@ def _dismiss(crew: Iterable[_Worker]):
 
 @contextlib.contextmanager
 def _terminable():
-    """SIGTERM, by which a scheduler announces the end, does what Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
+    """SIGTERM, by which a scheduler announces the end, does what Ctrl-C does, unless it does something already."""
+    first = threading.current_thread() is threading.main_thread()
+    if not first or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
