@@ -136,7 +136,7 @@ def watch():
                 "run": name, "step": record.step, "end I": told["stage1_end"], "end II": told["stage2_end"],
                 "train loss": told["train_loss"], "test accuracy": told["test_accuracy"],
                 "held out": told["held_out_accuracy"], "IPR": told["ipr"], "norm": told["param_norm"],
-                "open": f"/Live?run={record.run.id}",
+                "open": f"./Live?run={record.run.id}",
             }
         )  # fmt: skip
     ui.table(rows, ("open",))

@@ -160,7 +160,7 @@ rows = [
         "steps": card["summary"]["steps"],
         "train accuracy": card["summary"]["train_accuracy"],
         "IPR": card["summary"]["ipr"],
-        "open": f"/{bundle.HOMES[card['run'].model]}?run={run_id}&p={card['run'].p}",
+        "open": f"./{bundle.HOMES[card['run'].model]}?run={run_id}&p={card['run'].p}",
     }
     for run_id, card in mine.items()
 ]

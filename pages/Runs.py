@@ -10,11 +10,13 @@ from modadd import ui
 VIEWS = [f"pages/{name}.py" for name in ("Weights", "Phases", "Logits", "Surgery", "Lottery",
                                          "Gradient_flow", "Claims")]  # fmt: skip
 
-ui.page("Runs")
-st.title("Every run that is here")
+WHERE = {"mine": "cache", "atlas": "atlas", "all": None}
+
+ui.page("Runs", of_p=False)
+st.title("All runs")
 st.markdown(
-    "The **atlas** comes with the program and is read-only; the **cache** holds what was trained or imported on this "
-    "machine. Select a row to open it."
+    "What was trained or imported on this machine, and the read-only **atlas** that comes with the program. Select a "
+    "row to open it."
 )
 cards = ui.lab().store.cards()
 for job in ui.lab().jobs():
@@ -28,20 +30,47 @@ if not cards:
     st.info("Nothing has been trained here yet. Open **Live** and press Train: a run at p = 23 takes a few seconds.")
     ui.stop()
 
+
+def filtered() -> list[dict]:
+    """The cards that the filters leave, newest first."""
+    own = any(card["where"] == "cache" for card in cards.values())
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        ui.links.carry("of", "runs-of", ui.links.one_of(WHERE))
+        st.session_state.setdefault("runs-of", "mine" if own else "all")
+        where = st.segmented_control("Runs", WHERE, format_func=str.capitalize, required=True, key="runs-of")
+        moduli = sorted({card["run"].p for card in cards.values()})
+        p = st.selectbox("p", [None, *moduli], format_func=lambda p: str(p or "any"), key="runs-p", width=110)
+        presets = sorted({card["run"].preset for card in cards.values()})
+        named = st.selectbox(
+            "Preset", [None, *presets], format_func=lambda name: (name or "any").replace("_", " "), key="runs-preset",
+            width=200,
+        )  # fmt: skip
+    left = [
+        card for card in cards.values()
+        if WHERE[where] in (None, card["where"]) and p in (None, card["run"].p) and named in (None, card["run"].preset)
+    ]  # fmt: skip
+    left.sort(key=lambda card: (card["run"].p, card["run"].preset, card["run"].seed))
+    return sorted(left, key=lambda card: str(card["provenance"].get("finished", ""))[:10], reverse=True)
+
+
 columns = {
     "run": "run_id", "p": "p", "preset": "preset", "seed": "seed", "steps": "steps", "ended by": "stop_reason",
     "train loss": "train_loss", "train accuracy": "train_accuracy", "test accuracy": "test_accuracy",
     "held-out accuracy": "held_out_accuracy", "IPR": "ipr", "mean |sin D|": "mean_abs_sin_D",
     "stage I ends": "stage1_end", "stage II ends": "stage2_end", "seconds": "seconds", "device": "device",
 }  # fmt: skip
-ordered = sorted(cards.values(), key=lambda card: (card["run"].p, card["run"].preset, card["run"].seed))
-listing = {"where": [card["where"] for card in ordered]}
+ordered = filtered()
+listing = {
+    "date": [str(card["provenance"].get("finished", ""))[:16].replace("T", " ") for card in ordered],
+    "where": ["mine" if card["where"] == "cache" else card["where"] for card in ordered],
+}
 listing |= {title: [card["summary"][name] for card in ordered] for title, name in columns.items()}
 listing["size"] = [ui.size(card["bytes"]) for card in ordered]
+st.caption(f"{ui.count(len(ordered), 'run')} of {len(cards):,}")
 card = ui.chosen_card(
     pa.table(listing),
     ordered,
-    height=560,
+    height=min(560, 35 * len(ordered) + 38),
     placeholder="–",
     column_config={
         name: st.column_config.NumberColumn(format="percent")
@@ -82,5 +111,5 @@ if record is not None:
     log = pa.table({"step": record.steps, **record.history})
     st.markdown(f"**Log**: {len(record.steps):,} rows of the metrics of every logged step")
     st.dataframe(log, height=260, hide_index=True)
-    st.markdown("**Take it along**")
+    st.markdown("**Export**")
     ui.take_along(record)

@@ -173,6 +173,5 @@ if held := record.at(step, "theta", "nearest"):
     operating_table(run, at, net)
     try_activations(run, at, net)
 else:
-    st.info("This record holds no weights, so there is nothing to operate on. A run trained here keeps them.")
-    ui.offer(run, key="train-weights")
+    ui.offer(run, "train-weights", "is here without its weights, and there is nothing to operate on")
 diversity()

@@ -47,3 +47,18 @@ def progress(tab) -> int:
 def drawing(tab, key: str) -> str:
     """What a chart looks like now."""
     return tab.locator(f".st-key-chart-{key} svg.marks").first.inner_html()
+
+
+def at_step(tab, step: str, key: str = "step"):
+    """Wait until the player stands there."""
+    tab.locator(f".st-key-{key}-player input[aria-valuetext='{step}']").wait_for(state="attached")
+
+
+def step_of(tab, key: str = "step") -> str:
+    return tab.locator(f".st-key-{key}-player input[type=range]").get_attribute("aria-valuetext")
+
+
+def go_to(tab, group: str, page: str):
+    """Choose a page in the navigation."""
+    tab.get_by_test_id("stTopNavSection").get_by_text(group, exact=True).click()
+    tab.get_by_test_id("stTopNavDropdownLink").get_by_text(page, exact=True).click()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import drawing, in_a_browser, progress
+from browser import at_step, drawing, go_to, in_a_browser, progress, step_of
 
 from modadd.records.store import Store, default_folder
 from modadd.runs import preset
@@ -61,9 +61,9 @@ def test_leaving_the_page_and_coming_back_finds_the_run(server, tab):
     tab.get_by_role("button", name="Train", exact=True).click()
     tab.wait_for_url(f"**run={run}*")
     tab.locator(".st-key-chart-losses svg.marks").wait_for()
-    tab.get_by_role("link", name="Runs").click()
+    go_to(tab, "More", "Runs")
     tab.get_by_text(f"{run} is running now").wait_for()
-    tab.get_by_role("link", name="Live").click()
+    go_to(tab, "Watch", "Live")
     tab.wait_for_url(f"**run={run}*")
     tab.get_by_role("button", name="Stop").click()
     tab.get_by_role("button", name="Resume").wait_for()
@@ -112,33 +112,28 @@ DOT = """neuron => {
 }"""
 
 
-def wait_for_step(tab, step: str):
-    tab.locator(f".st-key-step input[aria-valuetext='{step}']").wait_for(state="attached")
-
-
 def choose_speed(tab, speed: int):
-    tab.locator(".st-key-step-speed").get_by_role("combobox").click()
-    tab.get_by_role("option", name=f"{speed} frames/s", exact=True).click()
+    tab.locator(".st-key-step-player .speed").select_option(str(speed))
 
 
 @pytest.mark.parametrize(
     ("page", "charts"), [("Phases", ("scatter", "ring-1", "violins", "counts", "evenness")), ("Logits", ("row",))]
 )
 def test_playing_moves_the_step_and_every_chart(server, tab, page, charts):
-    play = tab.locator(".st-key-step-play").get_by_role("button", name="Play")
+    play = tab.locator(".st-key-step-player").get_by_role("button", name="Play")
     tab.goto(f"{server}/{page}?p=23")
-    wait_for_step(tab, "5,000")
+    at_step(tab, "5,000")
     for key in charts:
         tab.locator(f".st-key-chart-{key} .marks").wait_for()
     choose_speed(tab, 15)
-    tab.get_by_role("button", name="Start", exact=True).click()
-    wait_for_step(tab, "0")
+    tab.get_by_role("button", name="Start: 0").click()
+    at_step(tab, "0")
     play.wait_for()
     before = {key: tab.evaluate(PICTURE, key) for key in charts}
     tab.evaluate(COUNT, charts[0])
     play.click()
     tab.locator(f".st-key-chart-{charts[0]} .marks").scroll_into_view_if_needed()  # what nobody sees waits for the end
-    wait_for_step(tab, "5,000")  # the film ends by itself
+    at_step(tab, "5,000")  # the film ends by itself
     play.wait_for()
     for key, was in before.items():
         tab.wait_for_function(f"([key, was]) => !['', was].includes(({PICTURE})(key))", arg=[key, was])
@@ -150,30 +145,29 @@ def test_playing_moves_the_step_and_every_chart(server, tab, page, charts):
 def test_keys_play_and_step_unless_one_writes(server, tab):
     tab.goto(f"{server}/Lottery?p=23")
     steps = [f"{step:,}" for step in ui_steps("quad_random")]
-    wait_for_step(tab, steps[-1])
-    tab.locator(".player-line").wait_for()
+    at_step(tab, steps[-1])
     tab.keyboard.press("ArrowLeft")
-    wait_for_step(tab, steps[-2])
+    at_step(tab, steps[-2])
     tab.keyboard.press("Home")
-    wait_for_step(tab, steps[0])
+    at_step(tab, steps[0])
     tab.keyboard.press("ArrowRight")
-    wait_for_step(tab, steps[1])
+    at_step(tab, steps[1])
     tab.get_by_label("Neuron (0 to", exact=False).first.focus()
     for key in ("Home", "Space", "ArrowLeft"):
         tab.keyboard.press(key)
     tab.locator("h1").click()
     tab.get_by_role("button", name="Back", exact=True).click()  # nothing came of them, and the mouse leaves no focus
-    wait_for_step(tab, steps[0])
+    at_step(tab, steps[0])
     choose_speed(tab, 1)  # or the film may end before it is halted
     tab.locator("h1").click()
     tab.keyboard.press("Space")
-    tab.locator(".st-key-step-play").get_by_role("button", name="Pause").wait_for()
-    tab.wait_for_function("/ [1-9]/.test(document.querySelector('.player-line').innerText)")  # no longer at step 0
+    tab.locator(".st-key-step-player").get_by_role("button", name="Pause").wait_for()
+    tab.wait_for_function("/ [1-9]/.test(document.querySelector('.player .now').innerText)")  # no longer at step 0
     tab.keyboard.press("Space")
-    tab.locator(".st-key-step-play").get_by_role("button", name="Play").wait_for()
-    assert tab.locator(".st-key-step input[type=range]").get_attribute("aria-valuetext") != steps[0]
+    tab.locator(".st-key-step-player").get_by_role("button", name="Play").wait_for()
+    assert step_of(tab) != steps[0]
     tab.keyboard.press("End")
-    wait_for_step(tab, steps[-1])
+    at_step(tab, steps[-1])
 
 
 def ui_steps(name: str) -> list[int]:

@@ -2,14 +2,13 @@
 
 import re
 
-from browser import in_a_browser, progress
+from browser import at_step, go_to, in_a_browser, progress
 
 from modadd import preset
 from modadd.maths import measures
 from modadd.records.store import Store, default_folder
 
 pytestmark = in_a_browser
-STEP = ".st-key-step input[type=range]"
 CURVE = ".st-key-chart-home-Accuracy svg.marks g.mark-line path[d*=L]"
 
 
@@ -41,32 +40,32 @@ def test_the_introduction_tells_who_predicts_and_its_words_move_the_film(server,
     record = Store(default_folder()).get(preset("grokking", 23).id)
     step = record.at(measures.stages(record)[0], None, "nearest").step
     tab.wait_for_url("**/Grokking*")
-    tab.locator(f"{STEP}[aria-valuetext='{step:,}']").wait_for(state="attached")
+    at_step(tab, f"{step:,}")
 
 
 def test_back_returns_to_the_view_before(server, tab):
     def shows(page, step):
         tab.wait_for_url(f"**/{page}*")
-        tab.locator(f"{STEP}[aria-valuetext='{step}']").wait_for(state="attached")
+        at_step(tab, step)
 
     tab.goto(f"{server}/Phases?p=23&step=4400")
     shows("Phases", "4,400")
-    tab.get_by_test_id("stSidebar").get_by_role("link", name="Lottery").click()
+    go_to(tab, "Dynamics", "Lottery")
     shows("Lottery", "4,400")
-    tab.get_by_role("button", name="Start", exact=True).click()
+    tab.get_by_role("button", name="Start: 0").click()
     shows("Lottery", "0")
     tab.wait_for_url("**step=0*")
-    tab.get_by_role("button", name="End", exact=True).click()
+    tab.get_by_role("button", name="End: 5,000").click()
     tab.wait_for_url(lambda url: "step=" not in url)
     shows("Lottery", "5,000")
     tab.evaluate("history.back()")  # a move of the player
     shows("Lottery", "0")
     tab.evaluate("history.go(-2)")  # two at once: the page and its step
     shows("Phases", "4,400")
-    tab.locator(".st-key-p input[type=range]").focus()
+    tab.locator(".bar .modulus").focus()
     tab.keyboard.press("ArrowRight")
     tab.wait_for_url("**p=25*")
-    tab.wait_for_function("document.querySelector('.st-key-p input').getAttribute('aria-valuetext') === '25'")
+    tab.get_by_role("heading", name="modulo 25").or_(tab.locator(".bar .modulus[aria-valuetext='25']")).first.wait_for()
     tab.evaluate("history.back()")
     tab.wait_for_url("**p=23*")
     shows("Phases", "4,400")

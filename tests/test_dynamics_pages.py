@@ -5,7 +5,9 @@ import time
 import pytest
 
 from modadd import preset, ui
-from pages import charts, errors, move, player, tell, wish
+from modadd.analysis import claims
+from modadd.runs import presets_at
+from pages import charts, errors, move, player, said, tell, wish
 
 LOTTERY, FLOW, SIMULATION, CLAIMS = (
     f"pages/{name}.py" for name in ("Lottery", "Gradient_flow", "Simulation", "Claims")
@@ -30,8 +32,8 @@ def test_every_page_runs_with_an_empty_cache(app, page, p):
     assert not test.error
     assert test.title
     if page in (LOTTERY, FLOW):
-        assert any("has not been trained here" in text.value for text in test.info)
-        assert any(button.label == "Train it" for button in test.button)
+        assert "has not been trained here" in said(test)
+        assert any(button.label.startswith("Train this here") for button in test.button)
 
 
 @pytest.mark.parametrize("page", [LOTTERY, FLOW, CLAIMS])
@@ -99,14 +101,22 @@ def test_every_preset_of_the_atlas_is_drawn_and_what_does_not_apply_is_said(app,
         assert any("Only the training is drawn" in text.value for text in test.info)
 
 
-def test_claims_are_judged_with_verdicts_and_filtered(app):
+def test_claims_are_judged_in_a_matrix_and_a_verdict_is_explained(app):
     test = app(CLAIMS, p="23")
-    said = " ".join(text.value for text in test.markdown)
-    assert all(f"badge[{verdict}]" in said for verdict in ("holds", "in part", "fails"))
-    test.pills[0].set_value(["fails"]).run()
-    said = " ".join(text.value for text in test.markdown)
-    assert "badge[fails]" in said
-    assert "badge[holds]" not in said
+    matrix = test.dataframe[0].value
+    assert set(presets_at(23)) == {name.replace(" ", "_") for name in matrix.columns[1:]}
+    verdicts = set(matrix.iloc[:, 1:].to_numpy().ravel())
+    assert verdicts <= {*claims.VERDICTS, ""}
+    assert {"holds", "in part", "fails"} <= verdicts
+    told = said(test)
+    assert all(f"badge[{verdict}]" in told for verdict in ("holds", "in part", "fails"))
+    assert "Measured:" in told
+
+
+def test_a_run_of_ones_own_is_judged_beside_the_presets(app, record):
+    ui.lab().store.put(record)
+    matrix = app(CLAIMS, run=record.run.id).dataframe[0].value
+    assert matrix.columns[1] == "this run"
 
 
 def test_the_simulation_plays_and_stops(app):

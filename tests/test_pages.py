@@ -41,8 +41,18 @@ def test_overview_draws_both_presets_of_the_atlas(app):
 
 def test_overview_offers_to_train_what_is_not_there(app):
     test = app("pages/Overview.py", atlas=False, p="29")
-    assert any("It would take about" in text.value for text in test.info)
-    assert {"Train it"} <= {button.label for button in test.button}
+    assert any(button.label.startswith("Train this here (about") for button in test.button)
+
+
+def test_what_is_not_there_is_trained_in_its_place(app):
+    test = app("pages/Weights.py", atlas=False, p="7")
+    label = next(button.label for button in test.button if button.label.startswith("Train this here (about"))
+    press(test, label)
+    assert not test.exception
+    job = ui.lab().job(preset("standard", 7).id)
+    assert any(f"{job.run.id} is training now" in text.value for text in test.caption)
+    assert job.done.wait(60)
+    assert charts(test.run())
 
 
 def test_overview_explains_that_grokking_starts_at_19(app):

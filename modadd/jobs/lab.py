@@ -20,7 +20,7 @@ from ..records.record import Record
 from ..records.store import Damaged, Store, Unkept
 from ..runs import Run, check_start
 from ..training import forks
-from ..training.cost import check_room, usual_threads
+from ..training.cost import check_room, typical_end, usual_threads
 
 CHECKPOINT_SECONDS = 20
 STATE_BYTES = 64 << 20  # a larger optimiser state is not kept with a finished run
@@ -52,9 +52,15 @@ class Job:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the nominal end, from the speed so far."""
+        """Time to the usual end, from the speed so far."""
         speed = self.record.provenance["steps_per_second"] if self.record else None
-        return (self.run.epochs - self.record.step) / speed if speed else None
+        return (self.end - self.record.step) / speed if speed else None
+
+    @property
+    def end(self) -> int:
+        """The step at which it probably ends: on its plateau, if it may stop there, until it has passed that."""
+        usual = typical_end(self.run)
+        return usual if self.record is None or self.record.step < usual else self.run.epochs
 
 
 class Lab:

@@ -24,6 +24,7 @@ from ..runs import Run, check_start
 from .engine import Engine, engine
 
 PLATEAU_FROM, PLATEAU_EVERY, PLATEAU_LOSS, PLATEAU_ACCURACY = 10_000, 1_000, 1e-3, 5e-3
+CALL_SECONDS = 0.1  # that the engine computes at a time, about
 TRAIN_LOSS = METRICS.index("train_loss")
 
 
@@ -225,8 +226,9 @@ def lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[U
         rows_ETC = net.rows(start, stop)
         now = time.perf_counter()
         # Long enough that reading is free, short enough that a pause is felt at once.
-        if stop % PLATEAU_EVERY and stop not in number:
-            chunk = int(np.clip(chunk * min(every, 0.1) / (now - clock), 1, 4 * chunk))
+        if now - clock > CALL_SECONDS or (stop % PLATEAU_EVERY and stop not in number):
+            pace = (now - clock) / (stop - start)
+            chunk = int(np.clip(min(every, CALL_SECONDS) / pace, 1, 4 * chunk))
         for member in running:
             member.history[start:stop] = rows_ETC[member.e]
             member.read = stop

@@ -76,27 +76,29 @@ def find(run_id: str) -> Found:
         return Found(None, job)
 
 
-def offer(run: Run, key: str):
-    """Where a record is missing: say what training it costs, and a button that starts it."""
+def offer(run: Run, key: str, lacking: str = "has not been trained here"):
+    """Where a record is missing or lacks what is to be shown: a button in its place that trains it as it can be
+    trained here, and says how long that takes.  The page then grows with the run."""
     from ..training.cost import check_memory
 
+    asked, run = run, here(run)
     if (job := lab().job(run.id)) is not None and job.active:
-        st.info(f"{run.preset} at p = {run.p} is {job.status} now.")
-        st.page_link("pages/Live.py", label="Watch it", icon=":material/play_circle:", query_params={"run": run.id})
+        follow(run.id)
         return
     try:
         cost = check_memory(run, default_device())
     except ValueError as error:
         st.warning(f"{error}.")
         return
-    st.info(
-        f"**{run.preset}** at p = {run.p} has not been trained here. It would take about "
-        f"{duration(cost.seconds)} on this machine ({default_device()})."
-    )
-    if st.button("Train it", key=key, icon=":material/play_arrow:", type="primary"):
+    words, press = st.columns([3, 2], vertical_alignment="center")
+    words.markdown(f"**{run.preset.replace('_', ' ')}** at p = {run.p} {lacking}.")
+    label = f"Train this here (about {duration(cost.seconds)})"
+    if press.button(label, key=key, icon=":material/play_arrow:", type="primary", width="stretch"):
         with refusals():
-            lab().submit(run)
-            st.switch_page("pages/Live.py", query_params={"run": run.id})
+            lab().submit(run, afresh=True)
+            if run != asked:
+                bar.open_run(run.id)
+            st.rerun()
 
 
 @st.cache_resource(show_spinner=False)

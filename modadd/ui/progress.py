@@ -51,8 +51,9 @@ def _status(run_id: str, now: Found):
     else:
         step = record.step if record else 0
         speed = record.provenance["steps_per_second"] if record else 0
-        text = f"Step {step:,} of {job.run.epochs:,} · {speed:,.0f} steps/s · {duration(job.seconds_left)} left"
-        st.progress(min(1.0, step / job.run.epochs), text)
+        about = "about " if job.end < job.run.epochs else ""  # a plateau ends it sooner
+        left = f"{about}{duration(job.seconds_left)} left"
+        st.progress(min(1.0, step / job.end), f"Step {step:,} of {about}{job.end:,} · {speed:,.0f} steps/s · {left}")
     if not steers(run_id):
         st.caption("Another visitor began this run: you can watch it.")
         return

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from ...data import GROUPS, METRICS, group_weights
-from ...runs import Run
+from ...runs import Run, step_flop
 
 ACTIVATIONS, OPTIMIZERS = ("relu", "quad", "identity"), ("sgd", "adamw")  # in the order of the enums of step.c
 BUILDS = ("avx512", "avx2", "any")  # the fastest first
+SMALL_FLOP = 5 * 10**7  # of a step: p = 27 and below
 
 
 class _Net(ctypes.Structure):
@@ -53,8 +54,11 @@ def build() -> str | None:
 
 
 def covers(run: Run) -> bool:
-    """Can this run train with the compiled step, on this machine?"""
-    return run.model == "mlp" and not run.d_model and run.activation in ACTIVATIONS and build() is not None
+    """Can this run train with the compiled step on this machine, and does it gain by it?"""
+    if run.model != "mlp" or run.d_model or run.activation not in ACTIVATIONS:
+        return False
+    # Torch knows the vectors of this processor, of which `any` knows few: that one only saves its many calls.
+    return build() is not None and (build() != "any" or step_flop(run) < SMALL_FLOP)
 
 
 class CompiledStep:
