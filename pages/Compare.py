@@ -8,6 +8,7 @@ import streamlit as st
 from modadd import ui
 from modadd.figures import compare as draw
 from modadd.figures import grids, neurons, transformer
+from modadd.figures.style import sentence
 from modadd.many import compare, seeds
 from modadd.records import rows
 
@@ -147,7 +148,7 @@ def body(moment: int):
     if view == VIEWS[0]:
         ui.row(*(chart for name in lines for chart in measure(name)), abreast=2)
     for name in lines if view == VIEWS[1] else ():
-        st.markdown(f"**{seeds.CURVES[name].capitalize()}**, the same axes in all")
+        st.markdown(f"**{sentence(seeds.CURVES[name])}**, the same axes in all")
         ui.row(*measure(name), abreast=max(2, min(ABREAST, len(lines[name]))))
     st.subheader("Which frequencies carry the weights?")
     st.markdown(

@@ -11,7 +11,7 @@ from . import style
 from .chart import Chart, drawing
 from .many import HUES, axis_of
 from .over_time import named_ends
-from .style import DASHED, HEIGHT, legend, named, step_axis, table, tips
+from .style import DASHED, HEIGHT, legend, named, sentence, step_axis, table, tips
 
 Curves = Sequence[tuple[str, np.ndarray, np.ndarray]]
 
@@ -46,7 +46,7 @@ def curves(
     lacking = [label for label in colours if label not in {curve[0] for curve in curves}] if title is None else []
     return Chart(
         drawing(_curves, tables, **how, span=ends and ends[0], words=title is None),
-        title or seeds.CURVES[name].capitalize(),
+        title or sentence(seeds.CURVES[name]),
         (f"Not measured: {'; '.join(lacking)}." if lacking else ""),
         f"{seeds.CURVES[name]} of {len(curves)} runs" + (f", {title}" if title else ""),
         rows,

@@ -87,7 +87,7 @@ def _trajectories(what, names, domain, log_steps):
     x, colour, says = step_axis(log_steps), hue(names), tips(curve="curve", step="step", value="value")
     title = "phase (units of π)" if what == "phases" else "magnitude"
     y = alt.Y("value:Q", title=title, scale=alt.Scale(domain=list(domain), nice=False),
-              axis=alt.Axis(tickCount=5, format="~g"))  # fmt: skip
+              axis=alt.Axis(tickCount=5, format="~r"))  # fmt: skip
     lines = alt.Chart(named("flow")).mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour, tooltip=says)
     dots = alt.Chart(named("training")).mark_point(filled=True, size=34, opacity=0.9)
     return alt.layer(lines, dots.encode(x=x, y=y, color=colour, tooltip=says), _rule(x), height=HEIGHT)
@@ -243,7 +243,7 @@ def _portrait(low, top, colours):
         "x": alt.X("x:Q", title="D = 2φ − ψ (units of π)", scale=alt.Scale(domain=[-1, 1], nice=False),
                    axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1], grid=False)),
         "y": alt.Y("y:Q", title="output magnitude β", scale=alt.Scale(domain=[low, top], nice=False),
-                   axis=alt.Axis(format="~g", tickCount=5, grid=False)),
+                   axis=alt.Axis(format="~r", tickCount=5, grid=False)),
     }  # fmt: skip
     names = {"neuron": "neuron", "step": "step", "D": "D / π", "beta": "β"}
     says = [alt.Tooltip(f"{name}:Q", title=title, format=".4~g") for name, title in names.items()]

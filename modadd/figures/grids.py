@@ -34,7 +34,9 @@ def wrong(correct_PP: np.ndarray, run: Run, side: int = SIDE, legend: bool = Tru
     """The pairs that are answered wrong, in the colours of their kinds; with no answer right, all kinds are seen."""
     kind, names = data.kinds(run), kinds_of(run)
     said = np.where(correct_PP, "right", np.array(data.KINDS)[kind])
-    means = tuple((name, COLOURS[name]) for name in names) + (("right", QUIET[style.theme()]),)
+    if len(names) == 1:  # every pair is trained: there are no kinds to tell apart
+        said, names = np.where(correct_PP, "right", "wrong"), ("wrong",)
+    means = tuple((name, COLOURS.get(name, COLOURS["common"])) for name in names) + (("right", QUIET[style.theme()]),)
     x, y = counted("y", run.p), counted("x", run.p)
     if correct_PP.size > RECTANGLES:
         place = {name: i for i, (name, _) in enumerate(means)}

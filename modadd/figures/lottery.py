@@ -353,7 +353,7 @@ def _contour(top, colours):
         "x": alt.X("x:Q", title="D = 2φ − ψ at step 0 (units of π)", scale=alt.Scale(domain=[0, 2], nice=False),
                    axis=alt.Axis(values=[0, 0.5, 1, 1.5, 2], grid=False)),
         "y": alt.Y("y:Q", title="input magnitude α at step 0", scale=alt.Scale(domain=[0, top], nice=False),
-                   axis=alt.Axis(format="~g", tickCount=5, grid=False)),
+                   axis=alt.Axis(format="~r", tickCount=5, grid=False)),
     }  # fmt: skip
     dots = (
         alt.Chart(named("dots"))

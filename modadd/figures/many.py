@@ -9,7 +9,7 @@ from ..many import seeds
 from ..records.record import Record, thin_rows
 from .chart import Chart, drawing
 from .over_time import Axis
-from .style import COLOURS, DASHED, HEIGHT, HUE, SEVERAL, hues, legend, long, named, step_axis, table, tips
+from .style import COLOURS, DASHED, HEIGHT, HUE, SEVERAL, hues, legend, long, named, sentence, step_axis, table, tips
 
 # One run a hue where runs differ in kind; in the order of appearance.
 HUES = (HUE["graphite"], *SEVERAL)
@@ -49,7 +49,7 @@ def band(records: Mapping[str, Record], name: str, log_steps: bool = True) -> Ch
         told = f"Thin: each of {len(records)} seeds. Strong: median; shaded: middle half, {last:.2g} wide at the end."
     return Chart(
         drawing(_band, {"each": each, "middle": rows}, axis=axis, log_steps=log_steps),
-        seeds.CURVES[name].capitalize(),
+        sentence(seeds.CURVES[name]),
         told,
         f"Median and middle half of {seeds.CURVES[name]} over {len(records)} seeds by step",
         lambda: table(**middle),
@@ -78,7 +78,7 @@ def overlay(records: Mapping[str, Record], name: str, marks: Sequence[int] = (),
     )
     return Chart(
         drawing(_overlay, tables, **how),
-        seeds.CURVES[name].capitalize(),
+        sentence(seeds.CURVES[name]),
         f"At the end {ends}." + " A dashed rule where a fork leaves." * bool(marks),
         f"{seeds.CURVES[name]} of {len(records)} runs by step",
         rows,

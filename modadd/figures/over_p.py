@@ -37,7 +37,7 @@ class Plot:
     presets: tuple[str, ...] = tuple(PRESETS)
     least: int = P_MIN
     awaited: bool = False
-    form: str = "~g"
+    form: str = "~r"
 
     @property
     def written(self) -> str:

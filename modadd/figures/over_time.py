@@ -56,7 +56,7 @@ class Axis(NamedTuple):
         if self.kind == "log":
             return log_axis(self.title, self.ends or (), field)
         scale = alt.Scale(nice=False, **({"domain": list(self.ends)} if self.ends else {}))
-        return alt.Y(f"{field}:Q", title=self.title, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
+        return alt.Y(f"{field}:Q", title=self.title, scale=scale, axis=alt.Axis(format="~r", tickCount=5))
 
 
 def over_time(

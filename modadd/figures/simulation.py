@@ -64,7 +64,7 @@ def curves(case: dict, what: str, at: int) -> Chart:
 def _curves(what, names):
     title = "phase (units of π)" if what == "phases" else "magnitude"
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=what == "magnitudes"),
-              axis=alt.Axis(tickCount=5, format="~g"))  # fmt: skip
+              axis=alt.Axis(tickCount=5, format="~r"))  # fmt: skip
     x = step_axis(False, title="step of rate 1")
     whole = alt.Chart(named("whole")).mark_line(strokeWidth=1.2, opacity=0.35).encode(x=x, y=y, color=hue(names))
     past = alt.Chart(named("past")).mark_line(strokeWidth=2.4)

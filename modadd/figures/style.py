@@ -81,6 +81,11 @@ def colour(names, title: str | None = None) -> alt.Color:
     return hues(names, {name: COLOURS[name] for name in names}, legend=legend(title=title))
 
 
+def sentence(words: str) -> str:
+    """Words as a title begins."""
+    return words[:1].upper() + words[1:]
+
+
 def few(count: int, most: int = 16, first: int = 1) -> alt.Axis:
     """The axis of `count` whole numbers from `first` on, with so many of them named that they do not touch."""
     return alt.Axis(labelAngle=0, values=list(range(first, count + first, -(-count // most))))
@@ -124,7 +129,7 @@ def powers(count: int = 5, **how) -> alt.Axis:
 
 def share_axis(title: str, field: str = "value", percent: bool = True) -> alt.Y:
     """From 0 to 1, as a percentage, with room so that 100 % is not the frame."""
-    axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".0%" if percent else "~g")
+    axis = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".0%" if percent else ".2~f")
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1.04], nice=False), axis=axis)
 
 
