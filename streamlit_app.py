@@ -12,7 +12,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from modadd import ui
 
 if __name__ != "__main__":
-    app = App(__file__, lifespan=ui.early.loading)
+    app = App(__file__, lifespan=ui.early.loading, middleware=ui.door.MIDDLEWARE)
 elif get_script_run_ctx(suppress_warning=True) is None:
     sys.exit("Start the lab with: streamlit run streamlit_app.py")
 else:

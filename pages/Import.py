@@ -51,7 +51,7 @@ def settings() -> tuple[tuple, dict]:
 
 def checkpoints(files: Sequence[File], name: str, how: tuple, chosen: dict) -> Record | None:
     """The record of these checkpoints, once the button is pressed."""
-    with st.spinner("Reading ..."):
+    with st.spinner("Reading ..."), hosting.turn():
         found = reading.find(files, *how)
     st.subheader("What was understood")
     st.markdown(" ".join(ui.plain(sentence, 400) for sentence in reading.told(found)))
@@ -62,9 +62,10 @@ def checkpoints(files: Sequence[File], name: str, how: tuple, chosen: dict) -> R
         return None
     bar, count = st.progress(0.0), len(found.moments)
     hosting.admit(run, [], None, ui.lab().store.folder)
-    record = importing.record(
-        found, name, lambda done: bar.progress(done / count, f"Measured {done} of {count}"), **chosen
-    )
+    with hosting.turn():
+        record = importing.record(
+            found, name, lambda done: bar.progress(done / count, f"Measured {done} of {count}"), **chosen
+        )
     bar.empty()
     ui.lab().store.put(record)
     return record
@@ -118,18 +119,20 @@ try:
     name = f"{files[0].name} and {len(files) - 1} more" if files[1:] else files[0].name if files else ""
     if path and not files:
         files, name = files_at(path), path_of(path).resolve().name
-    whole = importing.whole_run(files)
-    if whole is not None and hosting.hosted():
+    if hosting.hosted() and any(bundle.is_bundle(file.name, file.read()) for file in files):  # nothing is unpacked yet
         raise ValueError(
             f"{name} is a whole run, which every visitor of this server would see under the name of the real one: "
             "open it in a lab of your own"
         )
+    whole = importing.whole_run(files)
     made = taken_along(whole, name) if whole is not None else None
     if whole is None:
         how, chosen = settings()
         made = checkpoints(files, name, how, chosen) if files else None
     if made is not None:
         st.session_state["imported"] = made.run.id
+        if hosting.hosted():
+            ui.door.let_go(uploads)
 except (ValueError, OSError) as error:
     st.error(f"{ui.plain(str(error), 300).rstrip('.')}.")
 

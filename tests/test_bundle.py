@@ -246,6 +246,7 @@ def test_the_page_opens_a_bundle_or_a_record(app, packed, record):
 
 def test_strangers_cannot_put_numbers_under_a_known_name(app, packed, monkeypatch):
     monkeypatch.setenv("MODADD_HOSTED", "1")
+    monkeypatch.setattr(bundle, "read", lambda *_: pytest.fail("it was unpacked before it was refused"))
     test = app("Import")
     test.file_uploader[0].set_value(("run.zip", packed, "")).run()
     assert "under the name of the real one" in test.error[0].value

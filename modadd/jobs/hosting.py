@@ -4,8 +4,10 @@ MODADD_HOSTED=1 turns the limits on; anything but nothing and 0 does, so that a 
 house.  Each field of Limits has a variable of its own, MODADD_HOSTED_P and so on, for other numbers.
 """
 
+import contextlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ..runs import Run, step_flop
 from ..training.cost import memory_and_disk
 from .lab import Job
 
+_unpacking = threading.Lock()
 MOST = 10**9  # of any limit
 ELSEWHERE = "or train it on a machine of your own"
 
@@ -26,6 +29,7 @@ def hosted() -> bool:
 class Limits:
     """The most that one run, one visitor and all of them together may have; a visitor is a browser session.
 
+    `upload` are the files of one visitor that are in memory, and `upload_all` those of all of them, in MB.
     `tflop` are the matrix products of a whole run, 10^12 multiplications and additions; `memory` is that of a run
     and `cache` what all stored runs take on disk before no further one is begun, both in MB.
     """
@@ -38,6 +42,13 @@ class Limits:
     cache: int = 4000
     queue: int = 4
     queue_all: int = 16
+    upload: int = 60
+    upload_all: int = 300
+
+
+def turn() -> contextlib.AbstractContextManager:
+    """Held while a foreign file is unpacked: on a server for strangers one at a time, whatever it unpacks to."""
+    return _unpacking if hosted() else contextlib.nullcontext()
 
 
 def limits() -> Limits:
@@ -88,3 +99,16 @@ def admit(run: Run, active: Sequence[Job], visitor: str | None, folder: Path):
         raise ValueError(
             f"stored runs take {kept // 10**6:,} MB and this server allows {most.cache:,}: delete some, {ELSEWHERE}"
         )
+
+
+def refuse_upload(length: str | None, session: str, held: Mapping[str, int]) -> str | None:
+    """Why a file of this length may not come in, in a sentence; None where it may.  `held` are the bytes of each
+    session that are in memory."""
+    if length is None or not (length.isascii() and length.isdecimal()):
+        return "An upload must say how long it is."
+    most, mine = limits(), held.get(session, 0) + int(length)
+    if mine > most.upload * 10**6:
+        return f"Your files take {mine / 1e6:,.0f} MB and this server allows {most.upload:,}: remove some."
+    if sum(held.values()) + int(length) > most.upload_all * 10**6:
+        return "Visitors have uploaded as much as this server takes: try again later."
+    return None

@@ -12,13 +12,14 @@ looked up in that order by `find`.
     charts       drawing, and taking charts and their data home
     along        taking a whole run home
     bin          choosing a run by its id, training it again, deleting it, and taking that back
+    door         what every request passes: headers, and bounds on uploads
     early        the server, which loads ahead what takes long
     tables       tables of results
     progress     how a run is doing, and the buttons that steer it
     words        numbers and foreign text as people read them
 """
 
-from . import early, links
+from . import door, early, links
 from .along import take_along
 from .bar import choices, open_run, stop
 from .bin import bin_of_runs, chosen_card, delete, train_again
@@ -50,9 +51,9 @@ from .words import count, duration, not_reached, number, plain, provenance, size
 
 __all__ = [
     "GROUPS", "HOMES", "PAGES", "TICK", "Found", "asked_run", "bin_of_runs", "choices", "choose_run", "chosen_card",
-    "compare_link", "count", "csv", "default_device", "delete", "devices", "draw", "duration", "early", "figure",
-    "film", "find", "follow", "head", "headline", "here", "lab", "links", "log_steps", "navigate", "not_reached",
-    "number", "offer", "open_run", "page", "plain", "play", "player", "price", "provenance", "refusals", "row",
-    "runs_at", "show", "size", "specification", "stage_line", "status", "steers", "stop", "stop_all", "table",
-    "take_along", "train_again", "with_asked",
+    "compare_link", "count", "csv", "default_device", "delete", "devices", "door", "draw", "duration", "early",
+    "figure", "film", "find", "follow", "head", "headline", "here", "lab", "links", "log_steps", "navigate",
+    "not_reached", "number", "offer", "open_run", "page", "plain", "play", "player", "price", "provenance",
+    "refusals", "row", "runs_at", "show", "size", "specification", "stage_line", "status", "steers", "stop",
+    "stop_all", "table", "take_along", "train_again", "with_asked",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The server as `streamlit run` starts it: what takes long to load is loading before anybody comes."""
 
+import asyncio
 import logging
 import threading
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from ..runs import preset
 from .charts import specification
+from .door import let_go_of_the_gone
 
 log = logging.getLogger(__name__)
 
@@ -32,4 +34,6 @@ async def loading(app):
     # Or streamlit would open pages/ by itself where an address names one of its pages, without the frame around it.
     PagesManager.uses_pages_directory = False
     threading.Thread(target=load, name="early", daemon=True).start()
+    leaving = asyncio.create_task(let_go_of_the_gone())
     yield
+    leaving.cancel()

@@ -16,6 +16,12 @@ from .words import duration, plain, provenance, size
 
 TICK = 0.5  # seconds between two looks at a live run
 HOMES = {"mlp": "pages/Weights.py", "transformer": "pages/Transformer.py", "pre-ln": "pages/Tasks.py"}
+WITH_A_RUN = {  # pages that show a run, by its model
+    "mlp": tuple(f"pages/{name}.py" for name in (
+        "Live", "Weights", "Phases", "Logits", "Surgery", "Lottery", "Gradient_flow", "Claims", "Surfaces", "Forks")),
+    "transformer": ("pages/Live.py", "pages/Transformer.py", "pages/Surfaces.py"),
+    "pre-ln": ("pages/Live.py", "pages/Tasks.py", "pages/Surfaces.py"),
+}  # fmt: skip
 
 
 @st.cache_resource(show_spinner=False)
