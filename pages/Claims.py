@@ -6,6 +6,7 @@ import streamlit as st
 from modadd import preset, ui
 from modadd.analysis import claims
 from modadd.figures.style import table
+from modadd.many import atlas, replicas, survey
 from modadd.runs import presets_at
 
 # Grounds that dark words and light words can both be read on; a cell without a verdict has none.
@@ -59,6 +60,7 @@ def chosen_cell() -> tuple[str, str] | None:
     return (names[cells[0][0]], by_title[cells[0][1]]) if cells and cells[0][1] in by_title else None
 
 
+seeds = survey.verdicts(atlas.outlines(ui.lab().store, p))
 said = {(row["name"], row["run"]): row for row in rows}
 names = [claim.name for claim in claims.CLAIMS if any(claim.name == row["name"] for row in rows)]
 statements = {row["name"]: row["statement"] for row in rows}
@@ -92,6 +94,8 @@ with right:
                 f"{row['statement']}.\n\n**Expected:** {row['expected']}.\n\n"
                 f"**Measured:** {ui.plain(row['measured'], 400)}."
             )
+            if told := replicas.in_words(seeds, row, records[row["run"]].run.preset):
+                st.markdown(f"**Over seeds:** {told}.")
             query = {"p": str(p), "run": row["run"]}
             st.page_link(row["page"], label=f"See it on {ui.PAGES[row['page']][0]}", icon=":material/arrow_forward:",
                          query_params=query)  # fmt: skip
@@ -107,5 +111,6 @@ with st.expander("How a verdict is reached"):
         "The bounds are ours and are stated with each claim: it **holds** on one side, **fails** on the other, and is "
         "true **in part** between. **Not yet** is said of a run that has not trained far enough: its loss is still "
         f"above {claims.LEARNT:g} ln p, or the flow expects alignment at a later step. Brackets bound a number with "
-        "95 %, were the neurons or pairs drawn anew; another seed may differ by more."
+        "95 %, were the neurons or pairs drawn anew; another seed may differ by more, which is told where seeds come "
+        "along."
     )

@@ -54,3 +54,12 @@ def test_composites_are_set_apart_seed_by_seed():
     found = replicas.apart(rows, "ipr", "grokking")
     assert (found["low"], found["median"], found["high"]) == pytest.approx((1.1, 1.11, 1.12))
     assert found["seeds"] == 3
+
+
+def test_a_claim_is_told_over_seeds_in_the_form_of_its_number():
+    seen = ((0.9, "fails"), (1.0, "holds"))
+    judged = [{"claim": "learns", "preset": "standard", "value": v, "verdict": w} for v, w in seen]
+    own = {"name": "learns", "value": 1.0, "verdict": "holds"}
+    assert replicas.in_words(judged, own, "standard") == "median 100.0%, from 90.0% to 100.0%; holds in 2 of 3"
+    assert replicas.in_words(judged, own, "grokking") == ""
+    assert replicas.in_words([], own | {"value": None}, "standard") == ""

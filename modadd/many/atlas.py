@@ -18,7 +18,7 @@ import numpy as np
 
 from ..analysis import claims, evidence
 from ..analysis.shipped import BETS, RULES, SCALARS, SLOW, measure
-from ..records.store import Damaged, Store
+from ..records.store import SEEDS, Damaged, Store
 from ..runs import PRESETS, PUBLISHED_STEPS, Run, preset, presets_at
 
 TABLE = "table.csv"
@@ -86,8 +86,16 @@ def table(store: Store) -> tuple[list[dict], list[str]]:
     return [rows[place] for place in sorted(rows)], damaged
 
 
+def outlines(store: Store, p: int) -> list[dict]:
+    """The rows, as in `table`, of the other seeds that come along at p."""
+    cards = [card for card in store.cards_of_seeds().values() if card["run"].p == p and standing(card["run"])]
+    return [_row(card, card["measured"]) for card in cards if card["measured"]]
+
+
 def _look_up(store: Store, card: dict) -> dict:
     """The kept row of a record; measured now, and kept from now on, if there is none."""
+    if card["where"] == SEEDS:  # an outline has nothing else
+        return card["measured"]
     if told := _told(card):
         return told
     key, mine = key_of(card), store.folder / TABLE

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..analysis import claims
 from ..analysis.lottery import Z95
 from ..analysis.shipped import RULES
 from ..runs import Run
@@ -62,6 +63,19 @@ def _middle(seen: list[float | None], awaited: bool) -> tuple[float | None, tupl
     middle = float(np.quantile(known, 0.5, method="inverted_cdf" if np.inf in known else "linear"))
     ends = (min(known), max(known))
     return (middle if np.isfinite(middle) else None), (ends if np.isfinite(ends).all() else None)
+
+
+def in_words(judged: Iterable[dict], own: dict, preset: str) -> str:
+    """What this run and the other seeds of its preset say of a claim together: `judged` as in `survey.verdicts`, `own`
+    a row of `claims.judge`.  Empty without any."""
+    claim = next(claim for claim in claims.CLAIMS if claim.name == own["name"])
+    every = [own, *(row for row in judged if row["claim"] == own["name"] and row["preset"] == preset)]
+    known = [row["value"] for row in every if row["value"] is not None and np.isfinite(row["value"])]
+    if len(every) < 2 or not known:
+        return ""
+    low, middle, high = (f"{value:{claim.form}}" for value in np.quantile(known, [0, 0.5, 1]))
+    holds = sum(row["verdict"] == claims.HOLDS for row in every)
+    return f"median {middle}, from {low} to {high}; holds in {holds} of {len(every)}"
 
 
 def power(rows: Iterable[dict], name: str, which: str) -> tuple[float, float] | None:
