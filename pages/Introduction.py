@@ -42,7 +42,7 @@ def predict(question: str, choices: list[str], answer: str, because: str) -> boo
 
 
 def frequency(key: str, usual: int = 1) -> int:
-    return st.slider("Frequency k", 1, K, min(usual, K), key=f"{key}-{p}") if K > 1 else 1
+    return st.slider("Frequency k", 1, K, min(usual, K), key=f"intro-{key}-{p}") if K > 1 else 1
 
 
 def turning():

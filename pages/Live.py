@@ -40,7 +40,7 @@ ui.choices(ui.runs_at(p, presets_at(p), ("mlp", "transformer", "pre-ln"), asked)
 
 def kept(field: str, check, value) -> str:
     """The key of a setting that travels in the address where it is not as in the run it began with."""
-    key = f"{field}-{p}" if field == "d_mlp" else f"{field}-{whose}"  # the width follows the modulus
+    key = f"live-{field}-{p}" if field == "d_mlp" else f"live-{field}-{whose}"  # the width follows the modulus
     ui.links.carry(field, key, check, value)
     st.session_state.setdefault(key, value)
     return key

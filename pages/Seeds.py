@@ -85,7 +85,9 @@ if missing:
         f"{len(missing)} of {len(runs)} seeds are still to be trained: at most about {ui.duration(seconds)} in all, "
         f"one after the other on {device}."
     )
-    sure = seconds < SURE_SECONDS or st.checkbox(f"Yes, train for about {ui.duration(seconds)}", key=f"sure-{p}-{name}")
+    sure = seconds < SURE_SECONDS or st.checkbox(
+        f"Yes, train for about {ui.duration(seconds)}", key=f"seeds-sure-{p}-{name}"
+    )
     if st.button("Train what is missing", type="primary", icon=":material/play_arrow:", disabled=not sure):
         with ui.refusals():
             for place, run in enumerate(missing):

@@ -23,7 +23,9 @@ st.markdown(
 lab, names = ui.lab(), [*presets_at(p), *TRANSFORMERS]
 left, right = st.columns(2)
 name = left.selectbox("Preset", names, names.index("grokking") if p >= P_GROK else 0, key=f"sweep-preset-{p >= P_GROK}")
-epochs = right.number_input("Training steps", *BOUNDS["epochs"], preset(name, p).epochs, step=1000, key=f"steps-{name}")
+epochs = right.number_input(
+    "Training steps", *BOUNDS["epochs"], preset(name, p).epochs, step=1000, key=f"sweep-steps-{name}"
+)
 typed = {"decays": "0.5, 1, 2", "seeds": "42, 123, 456", "vary": ""}
 for word, usual in typed.items():
     ui.links.carry(word, f"sweep-{word}", ui.links.words(), usual)
@@ -112,7 +114,8 @@ if missing:
     )
     large = seconds > SURE_SECONDS or len(missing) > SURE_RUNS
     sure = not large or st.checkbox(
-        f"Yes, train {ui.count(len(missing), 'run')} for about {ui.duration(seconds)}", key=f"sure-{hash(grid.runs)}"
+        f"Yes, train {ui.count(len(missing), 'run')} for about {ui.duration(seconds)}",
+        key=f"sweep-sure-{hash(grid.runs)}",
     )
     if start.button(
         f"Train {ui.count(len(missing), 'run')}", type="primary", icon=":material/play_arrow:", disabled=not sure

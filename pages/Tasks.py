@@ -39,7 +39,7 @@ def described() -> Run:
         low, high = BOUNDS[field]
         form = {} if isinstance(low, int) else {"format": "%.6g", "step": None}
         chosen[field] = st.number_input(
-            label, low, high, getattr(base, field), key=f"{field}-{task}", on_change=leave, **form, **how
+            label, low, high, getattr(base, field), key=f"task-{field}-{task}", on_change=leave, **form, **how
         )
 
     with st.sidebar:

@@ -1,11 +1,9 @@
 """What is in view travels in the address: a link opens the same view, holds it still for a class, bears anything."""
 
-import re
 from dataclasses import replace
 
 import pytest
 from conftest import finish
-from serving import ROOT
 from streamlit.testing.v1 import AppTest
 
 from modadd import preset, ui
@@ -188,20 +186,6 @@ def test_a_run_of_another_modulus_is_left_with_a_sentence(app):
     assert not test.exception
     assert any("is a run of p = 31: showing p = 23 instead" in text.value for text in test.info)
     assert "run" not in address(test)
-
-
-def test_no_two_pages_share_a_key_that_is_not_declared(app):
-    """A page's own choices do not move another page; a word of the address may mean the same on several."""
-    owners = {}
-    shared = {"p", "run", "step", "axis", "neuron", "criterion", "lock", "hide"}
-    for file in sorted((ROOT / "pages").glob("*.py")):
-        for key in set(re.findall(r'key="([\w-]+)"|session_state\[?\.?\w*\(?"([\w-]+)"', file.read_text())):
-            owners.setdefault(next(filter(None, key)), set()).add(file.stem)
-    assert {
-        key: pages
-        for key, pages in owners.items()
-        if len(pages) > 1 and key not in shared and not key.startswith("train-")
-    } == {}
 
 
 def test_a_value_beyond_a_smaller_run_is_brought_to_its_end(app):

@@ -87,7 +87,7 @@ def test_a_run_id_that_does_not_exist_is_one_sentence(app, bad):
 
 def test_live_trains_and_its_tick_follows(app):
     test = app("pages/Live.py", p="7")
-    test.number_input(key="epochs-standard").set_value(300).run()
+    test.number_input(key="live-epochs-standard").set_value(300).run()
     press(test, "Train")
     run = preset("standard", 7, epochs=300)
     assert test.query_params["run"] in (run.id, [run.id])
@@ -122,7 +122,7 @@ def test_pause_and_resume_from_the_page(app):
 
 def test_settings_that_are_no_run_are_one_sentence(app):
     test = app("pages/Live.py", p="7")
-    test.selectbox(key="precision-standard").set_value("tf32").run()
+    test.selectbox(key="live-precision-standard").set_value("tf32").run()
     test.selectbox(key="live-device").set_value("cpu").run()
     press(test, "Train")
     assert not test.exception
@@ -132,16 +132,16 @@ def test_settings_that_are_no_run_are_one_sentence(app):
 
 def test_live_opened_again_by_its_address_has_the_same_settings(app):
     test = app("pages/Live.py", p="7")
-    test.number_input(key="seed-standard").set_value(7).run()
-    test.number_input(key="lr-standard").set_value(0.01).run()
-    test.selectbox(key="activation-standard").set_value("quad").run()
+    test.number_input(key="live-seed-standard").set_value(7).run()
+    test.number_input(key="live-lr-standard").set_value(0.01).run()
+    test.selectbox(key="live-activation-standard").set_value("quad").run()
     address = {name: text if isinstance(text, str) else text[0] for name, text in test.query_params.items()}
     again = app("pages/Live.py", **address)
     assert not again.exception
-    assert again.number_input(key="seed-standard").value == 7
-    assert again.number_input(key="lr-standard").value == 0.01
-    assert again.selectbox(key="activation-standard").value == "quad"
-    assert again.number_input(key="weight_decay-standard").value == preset("standard", 7).weight_decay
+    assert again.number_input(key="live-seed-standard").value == 7
+    assert again.number_input(key="live-lr-standard").value == 0.01
+    assert again.selectbox(key="live-activation-standard").value == "quad"
+    assert again.number_input(key="live-weight_decay-standard").value == preset("standard", 7).weight_decay
 
 
 def test_too_much_memory_is_refused_with_the_figure(app, monkeypatch):

@@ -81,7 +81,7 @@ def test_the_criterion_decides(app):
 
 def test_train_watch_and_read(app):
     test = app(**TINY)
-    test.number_input(key="steps-standard").set_value(300).run()
+    test.number_input(key="sweep-steps-standard").set_value(300).run()
     button(test, "Train 4 runs").click().run()
     jobs = {job.run.id: job for job in ui.lab().jobs()}
     assert set(jobs) == {run.id for run in tiny().runs}
@@ -97,7 +97,7 @@ def test_train_watch_and_read(app):
 
 def test_stop_all_leaves_checkpoints_and_training_goes_on(app):
     test = app(**TINY)
-    test.number_input(key="steps-standard").set_value(400_000).run()
+    test.number_input(key="sweep-steps-standard").set_value(400_000).run()
     button(test, "Train 4 runs").click().run()
     jobs = ui.lab().jobs()
     while jobs[0].record is None:
@@ -124,7 +124,7 @@ def test_a_failed_run_is_named_and_the_rest_goes_on(app, monkeypatch):
 
     monkeypatch.setattr(lab, "carry_out", fail)
     test = app(**TINY)
-    test.number_input(key="steps-standard").set_value(300).run()
+    test.number_input(key="sweep-steps-standard").set_value(300).run()
     button(test, "Train 4 runs").click().run()
     for job in ui.lab().jobs():
         assert job.done.wait(60)

@@ -69,7 +69,7 @@ def test_an_empty_cache_is_an_offer_to_train_which_is_then_watched(app):
     assert any("has not been trained here" in text.value for text in test.info)
     test.segmented_control(key="task").set_value("add3").run()
     for field, value in {"d_model": 4, "batch": 8, "epochs": 40}.items():
-        test.number_input(key=f"{field}-add3").set_value(value)
+        test.number_input(key=f"task-{field}-add3").set_value(value)
     test.run()
     assert not test.exception
     press(test, "Train it")
@@ -97,7 +97,7 @@ def test_a_run_is_watched_while_it_trains(app):
 
 def test_settings_that_are_no_run_are_one_sentence(app):
     test = app(p="5")
-    test.number_input(key="d_model-addition").set_value(30).run()
+    test.number_input(key="task-d_model-addition").set_value(30).run()
     assert not test.exception
     assert [error.value for error in test.error] == ["d_model of a pre-ln must be a multiple of 4 heads, got 30."]
 

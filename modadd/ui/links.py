@@ -18,6 +18,8 @@ from .words import plain
 
 LOCKS = {"p": "Modulus p", "run": "Run", "step": "Training step"}
 HIDES = {"navigation": "Navigation", "controls": "All controls: prose and charts only"}
+# What the session knows on several pages; every other key belongs to one page, which it names.
+SHARED = frozenset({"p", "run", "step", "axis", "neuron", "criterion", "lock", "hide"})
 LISTED = 8  # values of a list in the URL
 SETTLED = 10.0  # seconds after which the browser has heard of an address that was written for it
 WIDGETS = ("Slider", "Selectbox", "NumberInput", "TextInput", "ButtonGroup", "Checkbox", "Radio", "MultiSelect",
