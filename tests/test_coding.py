@@ -186,3 +186,15 @@ def test_what_would_unpack_to_more_than_it_may_is_not_unpacked():
     rows = [["theta_hat", [64, 199], None, len(bomb)]]
     with pytest.raises(ValueError, match=r"would take|size|large|no coded"):
         coding.Film(forged(list(range(90_000)), rows, bomb), wide).stack("theta_hat")
+
+
+def test_a_script_prints_the_error_of_every_array(capsys):
+    import tolerances
+
+    tolerances.main(tolerances.Flags(p=[5], presets=["standard"], epochs=40, device="cpu"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| array | error in | tolerance | p = 5, standard |"
+    told = {line.split("`")[1]: [cell.strip() for cell in line.split("|")[3:5]] for line in lines[2:]}
+    assert {"logits0", "theta", "correct", "phi"} <= told.keys()
+    for name, (allowed, found) in told.items():
+        assert float(found.split(",")[0]) <= ROOM * float(allowed), name

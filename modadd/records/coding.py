@@ -86,6 +86,11 @@ class Film(tuple):
             raise ValueError("the coded frames are cut off, or too long")
         return film
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each array."""
+        return {name: end - begin for name, (_, _, begin, end) in self._parts.items()}
+
     def stack(self, name: str) -> np.ndarray:
         """An array over the frames that hold it, [S, ...]."""
         if name not in self._known:
