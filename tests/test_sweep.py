@@ -299,7 +299,7 @@ def test_a_criterion_that_no_run_meets_is_not_reached_everywhere():
     assert verdict(summary) == ["fails", "undecided", "undecided"]
     assert all(row["median"] is None and row["grokked"] == 0 for row in summary["groups"])
     for chart in sweep_report.charts(DEFAULT, records, results, never, summary["groups"]).values():
-        assert chart.drawn.to_dict(validate=False)
+        assert chart.caption
     assert "nothing to compare" in summary["hypotheses"][1]["because"]
 
 
@@ -354,7 +354,7 @@ def test_charts_hold_every_run_and_every_censored_mark():
     assert sum("censored" in row["kind"] for row in ended) == 2
     assert len({row["place"] for row in ended}) == 9  # none covers another
     states = {run.id: ("not begun", "") for run in DEFAULT.runs}
-    assert sweeps.matrix(DEFAULT, {}, states, Criterion()).to_dict(validate=False)
+    assert sweeps.matrix(DEFAULT, {}, states, Criterion()).table().num_rows == 9
 
 
 @pytest.mark.parametrize("runs", [1, 8, 400])

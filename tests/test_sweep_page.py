@@ -9,7 +9,7 @@ from test_sweep import CASES, DEFAULT, planted
 
 from modadd import ui
 from modadd.many.sweep import Grid
-from pages import charts, errors, said
+from pages import drawn, errors, said
 
 PAGE = "pages/Sweeps.py"
 TINY = {"p": "7", "decays": "0.5, 1", "seeds": "1, 2", "vary": "d_mlp = 11; frac_train = 0.7"}
@@ -49,7 +49,7 @@ def test_an_empty_cache_shows_the_grid_and_its_price(app):
     assert not errors(test)
     assert "9 of them are still to be trained: at most about" in said(test)
     assert "As soon as the first run is finished" in said(test)
-    assert len(charts(test)) == 1
+    assert drawn(test) == {"sweep-matrix"}
     assert test.query_params["p"] in ("23", ["23"])
 
 
@@ -60,7 +60,7 @@ def test_verdicts_of_planted_records_are_shown(app, case):
     test = app(p="23")
     assert not test.exception
     assert not errors(test)
-    assert len(charts(test)) == 5
+    assert {"sweep-matrix", "sweep-accuracy_curves", "sweep-grok_steps", "sweep-success_rate"} <= drawn(test)
     for name, verdict in zip(("H1", "H2", "H3"), expected.split(), strict=True):
         assert any(f"[{verdict}] **{name}:" in text.value for text in test.markdown)
     assert {"analysis_summary.json", "Report as HTML"} <= {one.proto.label for one in test.get("download_button")}
@@ -90,7 +90,7 @@ def test_train_watch_and_read(app):
     test.run()
     assert not test.exception
     assert not errors(test)
-    assert len(charts(test)) == 5
+    assert {"sweep-matrix", "sweep-accuracy_curves", "sweep-grok_steps", "sweep-success_rate"} <= drawn(test)
     assert button(test, "Train") is None
     assert button(test, "Stop") is None
 
@@ -132,7 +132,7 @@ def test_a_failed_run_is_named_and_the_rest_goes_on(app, monkeypatch):
     assert not test.exception
     assert len(errors(test)) == 2
     assert all("no \\*such\\* luck" in text for text in errors(test))
-    assert len(charts(test)) == 5
+    assert {"sweep-matrix", "sweep-accuracy_curves", "sweep-grok_steps", "sweep-success_rate"} <= drawn(test)
 
 
 def test_the_price_of_a_large_grid_must_be_confirmed(app):

@@ -13,16 +13,14 @@ from modadd.analysis import phases
 from modadd.figures import transformer as draw
 from modadd.figures.print import transformer
 from modadd.frames import one_layer
-from pages import charts, move, press
+from pages import charts, drawn, move, press
 
 PAGE = "pages/Transformer.py"
 TINY = Run(
     model="transformer", p=7, d_model=10, heads=2, d_mlp=11, lr=1e-3, weight_decay=1.0, frac_train=0.6, epochs=128
 )
 GROKS = preset("transformer", 23, d_model=64, d_mlp=128, weight_decay=5.0, frac_train=0.75, epochs=600, seed=0)
-SPECTRA, TRAINING, INSIDE = 2, 5, 3  # charts: spectra, over training, neurons with attention and logits
-EXCLUDED, PAIRS = 1, 1
-BESIDE = 4
+TRAINING = {"embed_norms", "map_norms", "progress", "loss", "accuracy", "squared", "shares"}
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +128,13 @@ def test_a_run_that_groks_is_drawn_beside_the_mlp_and_the_player_moves_it(app, g
     assert not test.exception
     assert not test.error
     keys = int(phases.final_keys(grokked).sum())
-    assert len(charts(test)) == SPECTRA + TRAINING + EXCLUDED + PAIRS + keys + INSIDE + BESIDE
+    assert TRAINING | {"excluded", "pairs", "neurons", "attention", "logits-2d", f"circle-{keys - 1}"} <= drawn(test)
+    assert {"accuracy-input", "accuracy-output", "use-input", "use-output"} <= drawn(test)  # beside the MLP
     before = charts(test)
     move(test, 0)
     assert not test.exception
     assert any("there is no circle to draw yet" in text.value for text in test.markdown)
-    assert charts(test)[:SPECTRA] != before[:SPECTRA]
+    assert charts(test)[0] != before[0]
 
 
 def test_the_rule_of_the_key_frequencies_can_be_changed(app, grokked):
@@ -172,7 +171,7 @@ def test_a_record_is_drawn_as_far_as_it_goes(app, tiny, unwanted):
     test = app(run=TINY.id)
     assert not test.exception
     assert not test.error
-    assert len(charts(test)) >= SPECTRA + TRAINING
+    assert drawn(test) >= TRAINING
     if "maps" in unwanted:
         assert any("keeps no weights and no maps" in text.value for text in test.info)
     move(test, 0)
@@ -183,7 +182,7 @@ def test_a_compact_record_is_drawn(app, tiny):
     ui.lab().store.put(tiny.compact())
     test = app(run=TINY.id)
     assert not test.exception
-    assert len(charts(test)) >= SPECTRA + TRAINING
+    assert drawn(test) >= TRAINING
 
 
 def test_a_run_that_trains_on_every_pair_has_no_test_curves_and_no_end(app):
@@ -206,7 +205,7 @@ def test_an_empty_cache_is_an_invitation_with_a_price_and_training_is_watched(ap
     ui.lab().job(run_id if isinstance(run_id, str) else run_id[0]).done.wait(60)
     test.run()
     assert not test.exception
-    assert len(charts(test)) >= SPECTRA + TRAINING
+    assert drawn(test) >= TRAINING
 
 
 def test_a_run_is_drawn_while_it_trains(app):
@@ -216,7 +215,7 @@ def test_a_run_is_drawn_while_it_trains(app):
         time.sleep(0.05)
     test = app(run=run.id)
     assert not test.exception
-    assert len(charts(test)) >= SPECTRA + TRAINING
+    assert drawn(test) >= TRAINING
     assert any("open as soon as the run ends or pauses" in text.value for text in test.info)
     press(test, "Pause")
     job.done.wait(60)

@@ -5,7 +5,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from ..analysis.phases import PHASES
+from ..analysis.phases import PHASES, spans
 from ..frames import one_layer
 from ..frames.schema import Frame
 from ..maths import fourier
@@ -54,7 +54,7 @@ GROUPS = {"train": "train", "test": "test", "held out": "held_out"}
 
 def stages(record: Record, ends) -> dict:
     """The ground of a curve of this record, given the ends of its phases."""
-    return {"stages": stage_measures.spans(PHASES, ends, int(record.steps[-1])), "names": PHASES}
+    return {"stages": spans(record, ends), "names": PHASES}
 
 
 def history_table(record: Record, what: str) -> pa.Table:
