@@ -20,10 +20,11 @@ if opened := st.session_state.pop("atlas-open", None):
     if opened[5:-11] in SHOWN_TOGETHER:
         st.switch_page("pages/Overview.py", query_params={"p": str(int(opened[1:4]))})
     st.switch_page("pages/Live.py", query_params={"run": opened})
-st.title("Every modulus at once")
-st.markdown(
+ui.head(
+    "Every modulus at once",
+    "Is it a fact about addition, or about one modulus?",
     "Is it a fact about addition, or about one modulus? What the explanation says must hold at every p, prime or "
-    "composite. Look for smooth curves; a measure that jumps, or sets the composites apart, shows p itself at work."
+    "composite. Look for smooth curves; a measure that jumps, or sets the composites apart, shows p itself at work.",
 )
 with st.spinner("Measuring runs that are new here ...", show_time=True):
     every, damaged = atlas.table(ui.lab().store)

@@ -16,11 +16,12 @@ ABREAST = 3  # charts in a row
 VIEWS = ("overlaid", "side by side")
 
 p = ui.page("Compare")
-st.title("What differs, and what does not?")
-st.markdown(
+ui.head(
+    "What differs, and what does not?",
+    "Hold two to six runs against each other at the same moment.",
     "Two runs that differ in one setting tell what that setting does, if they are held against each other at the same "
     "moment: the same step, or the same point of their story, for a run that learns half as fast is at twice the step "
-    "when its stage ends. Choose two to six runs of any kind; what a record does not hold is said, not invented."
+    "when its stage ends. Choose two to six runs of any kind; what a record does not hold is said, not invented.",
 )
 lab, state = ui.lab(), st.session_state
 cards = lab.store.cards()

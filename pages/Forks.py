@@ -10,12 +10,13 @@ from modadd.runs import BOUNDS, EPOCHS_MAX, Optimizer, presets_at
 from modadd.training import forks
 
 p = ui.page("Forks")
-st.title("What if, from here on?")
-st.markdown(
+ui.head(
+    "What if, from here on?",
+    "Two runs that share their past and differ in one setting from some step on.",
     "Two runs that share their past and differ in one setting from some step on: the cleanest experiment there is. "
     "Does weight decay still matter once the network has memorised? Would it generalise without it? Take a run, choose "
     "a step and a setting, and watch both futures on one chart. Curves that never part refute that the setting matters "
-    "from there on."
+    "from there on.",
 )
 # Grokking first: weight decay has nothing to decide where no pair is held out.
 parent = ui.choose_run(p, sorted(presets_at(p), key=lambda name: name != "grokking"))

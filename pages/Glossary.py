@@ -6,7 +6,7 @@ from modadd import ui
 from modadd.ui import glossary
 
 p = ui.page("Glossary")
-st.title("Words of the lab")
+st.title("Glossary")
 st.markdown(
     f"{len(glossary.TERMS)} terms, each with its formula and the page on which it can be seen. Throughout, p is the "
     "odd modulus, K = (p − 1)/2 the number of frequencies, x and y the numbers to add, j an answer."

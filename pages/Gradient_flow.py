@@ -12,13 +12,14 @@ from modadd.maths import harmonics, theory
 TOLERANCE = 0.1  # radians: so close counts as aligned
 
 p = ui.page("Gradient flow")
-st.title("Training as a flow of four numbers")
-st.markdown(
+ui.head(
+    "Training as a flow of four numbers",
+    "Each pair of a neuron and a frequency learns as if it were alone; nothing is fitted.",
     "While the weights are small, each pair of a neuron and a frequency learns as if it were alone. Its magnitudes "
     "α, β and phases φ, ψ follow a differential equation whose time is the sum of the learning rates, "
     f"${theory.FLOW_TIME_TEX}$; nothing is fitted. With $D = 2\\varphi - \\psi$ every start but $D = \\pi$ ends at "
     "$D = 0$: the output phase becomes twice the input phase. A neuron that strayed from its line below, while its "
-    "weights are small, would refute it."
+    "weights are small, would refute it.",
 )
 record = ui.choose_run(p, ["quad_single_freq", "relu_single_freq"])
 run, log_steps = record.run, ui.log_steps()
@@ -38,39 +39,47 @@ def paths(run_id: str, frames: int, _record) -> tuple[dict, dict]:
 
 
 path, expected = paths(run.id, len(record.frames), record)
-if expected:
-    st.latex({"quad": theory.QUAD_FLOW_TEX, "relu": theory.RELU_FLOW_TEX}[run.activation])
-    if run.activation == "relu":
-        least = int(min(run.p // np.gcd(np.arange(1, run.K + 1), run.p)))
-        mean, spread = harmonics.coefficient(least)
-        st.caption(
-            "Limits of this flow: it takes frequencies of many values, q = p / gcd(k, p); the smallest here is "
-            f"q = {least}, whose rate is {mean - 1:+.1%} ± {spread:.1%} off, the ± over phases. And it leaves out the "
-            f"harmonics: a neuron that has grown them grows {harmonics.growth(run.p):.2f} times as fast, so that "
-            "magnitudes and norm run ahead of the lines the longer the run. The flow of x² is exact for every k. Both "
-            "end where the loss leaves ln p."
-        )
+
+
+def limits() -> str:
+    """What the flow of ReLU leaves out."""
+    least = int(min(run.p // np.gcd(np.arange(1, run.K + 1), run.p)))
+    mean, spread = harmonics.coefficient(least)
+    return (
+        "Limits of this flow: it takes frequencies of many values, q = p / gcd(k, p); the smallest here is "
+        f"q = {least}, whose rate is {mean - 1:+.1%} ± {spread:.1%} off, the ± over phases. And it leaves out the "
+        f"harmonics: a neuron that has grown them grows {harmonics.growth(run.p):.2f} times as fast, so that "
+        "magnitudes and norm run ahead of the lines the longer the run. The flow of x² is exact for every k. Both "
+        "end where the loss leaves ln p."
+    )
+
+
+def equations():
+    """The flow, and where it ends."""
+    if expected:
+        st.latex({"quad": theory.QUAD_FLOW_TEX, "relu": theory.RELU_FLOW_TEX}[run.activation])
+        st.caption(limits() if run.activation == "relu" else "This flow is exact for every k, also at composite p, "
+                   "until the loss leaves ln p.")  # fmt: skip
     else:
-        st.caption("This flow is exact for every k, also at composite p, until the loss leaves ln p.")
-else:
-    why = lottery.no_flow(run) or "this record does not hold the weights of step 0"
-    st.info(f"Only the training is drawn: {why}. The table follows each neuron's largest frequency of the moment.")
+        why = lottery.no_flow(run) or "this record does not hold the weights of step 0"
+        st.info(f"Only the training is drawn: {why}. The table follows each neuron's largest frequency of the moment.")
 
 
 def body(step: int):
     """Everything that moves with the step."""
-    st.header("One neuron")
     M = path["alpha_SM"].shape[1]
     telling = int(np.abs(np.abs(path["D_SM"][0]) - 2.4).argmin())  # one that has a way to go
     ui.links.carry("neuron", f"flow-neuron-{run.id}", ui.links.whole(0, M - 1))
-    neuron = st.number_input(f"Neuron (0 to {M - 1})", 0, M - 1, telling, key=f"flow-neuron-{run.id}")
+    line = st.container(horizontal=True, vertical_alignment="bottom")
+    neuron = line.number_input(f"Neuron (0 to {M - 1})", 0, M - 1, telling, key=f"flow-neuron-{run.id}", width=150)
     now = path["D_SM"][path["step_S"] <= step][-1, neuron]
-    st.markdown(
+    line.markdown(
         f"Neuron {neuron} holds k = {path['frequency_M'][neuron]}. It starts at D = {path['D_SM'][0, neuron]:.2f} rad "
         f"and is at D = {now:.2f} rad by step {step:,}."
     )
     ui.row(*((f"flow-{what}", lambda at, what=what: figures.trajectories(path, neuron, what, at, log_steps))
              for what in ("phases", "magnitudes")))  # fmt: skip
+    equations()
     if expected:
         errors(neuron, step)
     alignment()

@@ -10,7 +10,10 @@ from modadd.maths import measures
 from modadd.runs import P_GROK, WARMUP
 
 p = ui.page("Grokking")
-st.title("Memorise, then generalise")
+ui.head(
+    "Memorise, then generalise",
+    "Some sums are held out. The network learns the others by heart, then, much later, the rule.",
+)
 if not st.session_state.get("run") and p < P_GROK:
     st.info(f"Grokking is studied from p = {P_GROK} on: at p = {p} too few pairs are left to test on. Move p up.")
     ui.stop()
@@ -20,11 +23,6 @@ share = data.mirrored_share(run)
 if share is None:
     st.info(f"The run {run.id} trains on every pair, so that nothing is left to generalise to: open another one.")
     ui.stop()
-st.markdown(
-    f"{1 - run.frac_train:.0%} of the {p * p:,} sums are held out. The network learns the others by heart and "
-    "only later "
-    "the rule: **I memorisation**, **II generalisation**, **III cleanup**."
-)
 ui.links.carry("criterion", "criterion", ui.links.whole(50, 100))
 threshold = st.session_state.setdefault("criterion", round(100 * measures.STAGE_ACCURACY)) / 100
 ends = end1, end2 = measures.stages(record, threshold)

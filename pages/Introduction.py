@@ -20,7 +20,7 @@ RULES = {"phase": "the smallest |D|", "magnitude": "the largest α", "drive": "t
 st.title("How a network can add, in seven steps")
 st.markdown(
     "Each step asks first and shows after: **predict**, then look. The sum x + y in all of them is yours to choose, "
-    f"and so is the modulus, {p} now, in the sidebar."
+    f"and so is the modulus, {p} now, in the bar above."
 )
 left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
 for name in "xy":

@@ -12,14 +12,12 @@ from modadd.maths import ideal
 from modadd.runs import presets_at
 
 p = ui.page("Logits")
-st.title("A vote with two ghosts")
+ui.head(
+    "A vote with two ghosts",
+    "Neurons vote for x + y, and half as loudly for two **ghosts**, 2x and 2y: a flawed indicator, and still right.",
+)
 record = ui.choose_run(p, presets_at(p))
 run = record.run
-st.markdown(
-    "Neurons vote for x + y, and half as loudly for two **ghosts**, 2x and 2y: the indicator is flawed, and "
-    "still always "
-    "right."
-)
 if record.at(holding="logits0") is None:
     st.info("This record holds no votes. A run trained here keeps them.")
     ui.offer(run, key="train-votes")

@@ -9,10 +9,9 @@ from modadd.maths import theory
 from modadd.runs import presets_at
 
 p = ui.page("Lottery")
-st.title("Every neuron draws its frequency in a lottery")
-st.markdown(
-    f"At random weights a neuron holds **all** {(p - 1) // 2} frequencies at once. Training lets one grow and starves "
-    "the others: which one?"
+ui.head(
+    "A lottery of frequencies",
+    f"A random neuron holds **all** {(p - 1) // 2} frequencies at once. Training lets one grow: which one?",
 )
 record = ui.choose_run(p, [name for name in ("quad_random", "standard", "grokking") if name in presets_at(p)])
 run, log_steps = record.run, ui.log_steps()

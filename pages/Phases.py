@@ -11,10 +11,11 @@ from modadd.figures.chart import together
 from modadd.runs import presets_at
 
 p = ui.page("Phases")
-st.title("Phases that lock, and cancel")
-st.markdown(
-    "**Within** a neuron the output phase becomes twice the input phase, ψ = 2φ, so that its vote peaks at x + y. "
-    "**Across** the neurons of one frequency the φ spread evenly, so that everything else cancels."
+ui.head(
+    "Phases that lock, and cancel",
+    "**Within** a neuron ψ = 2φ; **across** the neurons of one frequency the φ spread evenly.",
+    "Within a neuron the output phase becomes twice the input phase, so that its vote peaks at x + y. Across the "
+    "neurons of one frequency the phases φ spread evenly, so that everything else cancels.",
 )
 record = ui.choose_run(p, presets_at(p))
 run, log_steps = record.run, ui.log_steps()

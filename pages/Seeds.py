@@ -15,12 +15,13 @@ SURE_SECONDS = 600  # from here on one is asked again
 USUAL = "42, 1-4"  # seeds
 
 p = ui.page("Seeds")
-st.title("What is luck, and what is law?")
-st.markdown(
+ui.head(
+    "What is luck, and what is law?",
+    "What every seed shows is a property of the problem; what differs is luck.",
     "The seed decides the initial weights and which pairs are held out; everything else is the same. What every seed "
     "shows is a property of the problem, what differs is the draw of the lottery. One curve cannot tell the two apart: "
     "a median with its band, and an interval around the end of a stage, can. What holds for one seed alone is "
-    "refuted by the others."
+    "refuted by the others.",
 )
 names = presets_at(p)
 left, right = st.columns(2)

@@ -12,12 +12,13 @@ from modadd.maths import simulation, theory
 MOMENTS = 60  # of a film
 
 p = ui.page("Decoupled simulation")
-st.title("The dynamics without the network")
-st.markdown(
+ui.head(
+    "The dynamics without the network",
+    "Choose where one pair begins and watch its output phase turn towards 2φ.",
     "If each pair of a neuron and a frequency learns alone, four numbers tell its whole story. Here they run by "
     "themselves: choose where they begin and watch the output phase ψ turn towards 2φ. Once aligned, both "
     "magnitudes grow together, faster and faster. A start at which D grew instead, other than exactly D = π, would "
-    "refute the account."
+    "refute the account.",
 )
 st.latex(theory.QUAD_FLOW_TEX)
 

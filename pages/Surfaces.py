@@ -9,12 +9,13 @@ from modadd.frames import pre_ln
 from modadd.runs import TRANSFORMERS, presets_at
 
 p = ui.page("Surfaces")
-st.title("A neuron is a landscape over all sums")
-st.markdown(
+ui.head(
+    "A neuron is a landscape over all sums",
+    "One neuron, asked every pair: noise at first, a few plane waves once trained.",
     f"Give one neuron, in the hidden layer of the MLP or at the last token of a transformer, every pair (x, y) and "
     f"draw what it answers after its activation: {p * p:,} values. At the start they are noise. Once the network has "
     "found its frequencies, the surface is corrugated iron: plane waves of one frequency k along x, along y, and along "
-    "x + y and x − y. A trained neuron whose surface is not a few tall waves would refute that."
+    "x + y and x − y. A trained neuron whose surface is not a few tall waves would refute that.",
 )
 record = ui.choose_run(p, [*presets_at(p), *TRANSFORMERS], models=("mlp", "transformer", "pre-ln"))
 run, step = record.run, ui.player([record])

@@ -159,12 +159,13 @@ def diversity():
     )
 
 
-st.title("What may be cut, and what may not")
-st.markdown(
+ui.head(
+    "What may be cut, and what may not",
+    "If the explanation is right, it says what may be cut and what may not.",
     "If the explanation is right, it says what may be cut. Turning every φ by δ and every ψ by 2δ keeps D and should "
     "cost no right answer; turning ψ alone should destroy the answer near δ = π. Shuffling ψ among neurons keeps every "
     "weight's size and every frequency, and should still leave nothing but chance. Frequencies are redundant, neurons "
-    "more so. An operation that should be harmless and is not, or the other way round, refutes the explanation."
+    "more so. An operation that should be harmless and is not, or the other way round, refutes the explanation.",
 )
 record = ui.choose_run(p, presets_at(p))
 run, step = record.run, ui.player([record])

@@ -14,11 +14,12 @@ SURE_SECONDS, SURE_RUNS = 600, 36  # from here on one is asked again
 COLOUR = dict(zip(verdicts.VERDICTS, ("green", "red", "gray"), strict=True))
 
 p = ui.page("Sweeps")
-st.title("Who groks, and when?")
-st.markdown(
+ui.head(
+    "Who groks, and when?",
+    "If weight decay makes it generalise, more of it should make grokking earlier.",
     "Weight decay pays a network for forgetting what it learned by heart. If that is what makes it generalise, more of "
     "it should make grokking earlier and less of it later, or never. One run proves nothing, because seeds differ: "
-    "here every setting is trained with several seeds, and what did not grok in its budget stays in the statistics."
+    "here every setting is trained with several seeds, and what did not grok in its budget stays in the statistics.",
 )
 lab, names = ui.lab(), [*presets_at(p), *TRANSFORMERS]
 left, right = st.columns(2)

@@ -16,13 +16,14 @@ PUBLISHED_P = 113
 ANOTHER = "train another"
 
 p = ui.page("Transformer")
-st.title("A transformer finds the circles too")
-st.markdown(
+ui.head(
+    "A transformer finds the circles too",
+    "Is a network of another kind driven to the same answer?",
     "Is a network of another kind driven to the same answer? A transformer reads three tokens, a, b and “=”, through "
     "one layer of attention and one of ReLU neurons; nothing tells it that residues lie on a circle. The claim: it "
     "writes cos wₖa and sin wₖa for a few **key frequencies** k, multiplies them into cos wₖ(a + b) and "
     "sin wₖ(a + b), and votes for c with cos wₖ(a + b − c). *What would refute it:* logits that these cosines do not "
-    "explain, a training loss that stays low without them, or a test loss that rises when all else is taken away."
+    "explain, a training loss that stays low without them, or a test loss that rises when all else is taken away.",
 )
 
 

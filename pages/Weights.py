@@ -10,16 +10,18 @@ from modadd.records import rows
 from modadd.runs import presets_at
 
 p = ui.page("Weights")
-st.title("One neuron, one cosine")
-st.markdown(
-    "A neuron reads its two residues through a row of p weights and answers through another. A trained row is nearly "
-    "one cosine, **of the same frequency in both layers**."
+line = ui.head(
+    "One neuron, one cosine",
+    "A trained row of weights is nearly one cosine, **of the same frequency in both layers**.",
+    "A neuron reads its two residues through a row of p weights and answers through another. Nothing tells it to be "
+    "periodic. Rows with several bright modes, or layers that peak at different frequencies, would refute the "
+    "claim.",
 )
 record = ui.choose_run(p, presets_at(p))
 run = record.run
 ui.links.carry("neurons", "typed_neurons", ui.links.words())
 ui.links.carry("sort", "rows_by", ui.links.one_of(rows.SORTS))
-with st.popover("Choose neurons", icon=":material/tune:"):
+with line, st.popover("Choose neurons", icon=":material/tune:"):
     typed = st.text_input(
         "Neurons", key="typed_neurons", placeholder="20, one per frequency in turn; or numbers such as 0, 5, 17-25"
     )

@@ -95,7 +95,7 @@ def test_charts_follow_while_the_thumb_is_dragged(look):
     y = track["y"] + track["height"] / 2
     at = lambda share: tab.mouse.move(track["x"] + track["width"] * share, y)  # noqa: E731
     at(0.97)
-    key = tab.evaluate(PLOTS)[0]["key"]
+    key = min(tab.evaluate(PLOTS), key=lambda plot: plot["top"])["key"]
     picture = f"document.querySelector('.st-key-chart-{key} canvas').toDataURL()"
     tab.mouse.down()
     at(0.9)
@@ -114,7 +114,7 @@ def test_charts_follow_while_the_thumb_is_dragged(look):
 
 def test_one_rule_runs_through_all_charts_and_a_click_sets_the_step(look):
     tab = look("Overview", 1280, 720)
-    plot = tab.evaluate(PLOTS)[0]
+    plot = min(tab.evaluate(PLOTS), key=lambda plot: (plot["top"], plot["left"]))
     x, y = plot["left"] + 0.8 * plot["width"], plot["top"] + plot["height"] / 2
     tab.mouse.move(x - 20, y)
     tab.mouse.move(x, y, steps=3)

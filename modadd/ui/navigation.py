@@ -118,11 +118,13 @@ def log_steps() -> bool:
 
 
 def head(title: str, sentence: str = "", why: str = ""):
-    """The title of a page with one sentence beside it, and the rest of what is to be said behind “Why?”."""
-    with st.container(horizontal=True, vertical_alignment="center", key="head"):
+    """The title of a page with one sentence beside it, and the rest of what is to be said behind “Why?”; the line that
+    holds them comes back, for what else is to stand there."""
+    with (line := st.container(horizontal=True, vertical_alignment="center", key="head")):
         st.title(title, width="content", anchor=False)
         if sentence:
             st.markdown(sentence, width="stretch")
         if why:
             with st.popover("Why?", type="tertiary", icon=":material/help:"):
                 st.markdown(why)
+    return line
