@@ -40,9 +40,9 @@ def seen(step: int) -> votes.Moment:
 
 
 def fitted(step: int) -> dict:
-    """The fit over all pairs where there are weights, else over those with x = 0."""
+    """The fit over all pairs where they were fitted or there are weights, else over those with x = 0."""
     now = seen(step)
-    return fit_network(run.id, now.at, now.net) if now.net else now.fit()
+    return fit_network(run.id, now.at, now.net) if now.net else now.fit_all() or now.fit_zero()
 
 
 def body(step: int):
@@ -106,12 +106,9 @@ def split(x: int, y: int):
 def quality(step: int):
     """The fit of the peaks: their heights, R², margin and the bound on the probability."""
     now = seen(step)
-    fits = {f"x = 0, step {now.step:,}": now.fit()}
-    if now.net:
-        every = votes.stride(*now.net.theta_MP.shape)
-        fits[f"{'all pairs' if every == 1 else f'one pair in {every}'}, step {now.at:,}"] = fitted(step)
-    elif found := now.fit_all():
-        fits[f"all pairs, step {now.step:,}"] = found
+    every = votes.stride(*now.net.theta_MP.shape) if now.net else 1
+    name = f"one pair in {every}" if every > 1 else "all pairs" if now.net or now.fit_all() else "x = 0"
+    fits = {f"{name}, step {now.at if now.net else now.step:,}": fitted(step)}
     for activation in ("quad", "relu"):
         fits[f"pure cosines, {ACTIVATIONS[activation].label}"] = fit_ideal(run.p, activation)
     st.subheader("How well do the peaks fit?")
@@ -195,8 +192,9 @@ def silencing(now: votes.Moment):
     }
     table = projections(run.id, now.at, now.net)
     st.dataframe(
-        [{title: read(name, found) for title, read in rows.items()} for name, found in table.items()], hide_index=True
-    )
+        [{title: read(name, found) for title, read in rows.items()} for name, found in table.items()], hide_index=True,
+        column_config={title: st.column_config.NumberColumn(format="%.4f") for title in [*rows][1:]},
+    )  # fmt: skip
     st.caption(
         f"Weights of step {now.at:,}. Pure cosines fall back to the ratio of the theory; the third harmonic alone "
         "brings most of it back. Under x² with harmonics e₃ and e₅ a ghost is 1/2 + e₃ + e₃e₅ of the right answer, and "

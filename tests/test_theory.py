@@ -212,6 +212,18 @@ def test_pure_cosines_are_the_flawed_indicator_under_the_square_and_the_network_
     assert np.abs(error).max() < 0.05 * top  # waves beyond the fourth, which all meet where x = y
 
 
+def test_the_fit_to_the_pairs_with_x_0_does_not_hang_on_the_one_pair_0_0():
+    p = 23
+    x, y = np.zeros(p, int), np.arange(p)
+    logits = ideal.pure_vote(p, x, y, 8.0, "relu")
+    logits[:, 0] -= 2.0  # as where (0, 0) is held out
+    fit = ideal.fit_zero(logits)
+    assert fit["ratio"] == pytest.approx(3, rel=0.02)
+    assert fit["third"] / fit["correct"] == pytest.approx(-1 / 15, abs=0.01)
+    assert fit["margin"] is None
+    assert ideal.fit_peaks(logits, p, x, y)["ratio"] > 4.5
+
+
 def test_a_planted_ratio_reads_the_same_over_ordered_and_unordered_pairs():
     p = 23
     x, y = data.pairs(p)

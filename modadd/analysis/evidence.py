@@ -175,8 +175,7 @@ def peaks(record: Record) -> tuple[dict, str] | str:
         every = "all ordered pairs" if len(x) == run.p * (run.p + 1) // 2 else f"{len(x):,} pairs"
         return ideal.fit_peaks(logits, run.p, x, y, np.where(x == y, 1, 2)), every
     if "logits0" in frame:
-        P = run.p
-        return ideal.fit_peaks(frame["logits0"], P, np.zeros(P, int), np.arange(P)), "the pairs with x = 0"
+        return ideal.fit_zero(frame["logits0"]), "the pairs with x = 0"
     return "the last frame holds no logits"
 
 

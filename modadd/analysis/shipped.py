@@ -50,9 +50,10 @@ def measure(record: Record) -> dict[str, float | None]:
     """
     frame, run = record.frames[-1], record.run
     found = dict.fromkeys(SCALARS) | {name: frame.get(name) for name in ("cv_alpha", "cv_beta", "margin_share")}
+    found["vote_margin"] = frame.get("flawed_margin")
     if not isinstance(told := evidence.peaks(record), str):
         fit, of = told
-        found |= {f"vote_{name}": fit[name] for name in ("ratio", "r2", "r2_three", "margin")}
+        found |= {f"vote_{name}": fit[name] for name in ("ratio", "r2", "r2_three")}
         found["vote_third"] = fit["third"] and fit["third"] / fit["correct"]
         found["all_pairs"] = float(of == "all ordered pairs")
     leaks = lottery.leaks(frame, run).items()

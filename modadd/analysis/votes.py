@@ -35,10 +35,9 @@ class Moment(NamedTuple):
         votes_KP = surgery.votes(self.net, x, y) if self.net else None
         return (self.frame["logits0"][y], None) if votes_KP is None else (votes_KP.sum(0), votes_KP)
 
-    def fit(self) -> dict[str, float | None]:
+    def fit_zero(self) -> dict[str, float | None]:
         """The peaks fitted to the pairs with x = 0."""
-        P = self.run.p
-        return fit(self.frame["logits0"], P, np.zeros(P, int), np.arange(P))
+        return ideal.fit_zero(self.frame["logits0"]) | {"least": None}
 
     def fit_all(self) -> dict[str, float | None] | None:
         """What was fitted to all ordered pairs when the frame was taken; None where it does not hold it."""

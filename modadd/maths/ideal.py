@@ -111,6 +111,19 @@ def fit_peaks(logits_NP, p: int, x_N, y_N, weight_N=None) -> dict[str, float | N
     return found | {"ratio": ratio, "r2": r2, "r2_three": r2_three, "margin": margin}
 
 
+def fit_zero(logits0_PP) -> dict[str, float | None]:
+    """`fit_peaks` of the pairs (0, y) with y > 0, from the logits of all (0, y): for records that hold no others.
+
+    A ghost at 2x is lower where the pair (x, x) is held out.  Here 2x is 0 in every pair, so that this one pair would
+    decide; the answer 0 therefore takes the votes of the other ghost, 2y, and there is no `margin`.
+    """
+    logits = np.array(logits0_PP[1:], float)
+    p = logits.shape[1]
+    y = np.arange(1, p)
+    logits[:, 0] = logits[y - 1, 2 * y % p]
+    return fit_peaks(logits, p, 0 * y, y) | {"margin": None}
+
+
 def pure_vote(p: int, x, y, top: float, activation: str) -> np.ndarray:
     """Logits [..., P] of pure cosines of evenly spread phases whose peak at x + y is `top` above the floor, centred on
     0; `flawed_indicator` for x^2, and for activations without an entry in PEAKS_IN_THEORY too."""
