@@ -382,3 +382,17 @@ def test_a_card_that_cannot_be_is_refused(record, lie):
     card = change(json.loads(bytes(arrays.pop("card"))))
     content = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()}, {"modadd": card})
     assert sentence in refused(content, "record.safetensors")
+
+
+def test_a_compact_record_is_small_in_a_bundle_and_plain_for_other_languages(record):
+    small = record.compact({"bets": 11.0})
+    content = bundle.write(small, with_figures=False)
+    again = bundle.read(content)
+    assert_same_training(again, small)
+    assert (again.coded, again.measured) == (True, {"bets": 11.0})
+    assert len(content) < len(bundle.write(record.without_state(), with_figures=False)) / 2
+    named = safetensors.numpy.load(tensors.to_safetensors(small))
+    assert named["frames/alpha"].shape == (len(small.frames), 11)
+    plain = tensors.from_safetensors(tensors.to_safetensors(small))
+    assert plain.frame_steps == small.frame_steps
+    np.testing.assert_array_equal(plain.frames[-1]["correct"], record.frames[-1]["correct"])

@@ -134,7 +134,7 @@ def write(record: Record, url: str | None = None, with_figures: bool = True) -> 
     files = {
         README: readme(record, url or view(run), absent).encode(),
         SETTINGS: json.dumps(asdict(run), indent=1, sort_keys=True).encode(),
-        RECORD: tensors.to_safetensors(record),
+        RECORD: tensors.to_safetensors(record, coded=True),
         "log.csv": log.getvalue(),
         "about.json": json.dumps(about, indent=1).encode(),
     } | drawn

@@ -22,14 +22,15 @@ TEXT, ENTRIES = 200, 40  # characters of an entry of the provenance, and entries
 DTYPES = {"BOOL": "?", "U8": "u1", "I16": "i2", "I32": "i4", "I64": "i8", "F16": "f2", "F32": "f4"}
 
 
-def to_safetensors(record: Record) -> bytes:
+def to_safetensors(record: Record, coded: bool = False) -> bytes:
     """All of a record as the bytes of a safetensors file, which any language reads; the inverse of `from_safetensors`.
 
     Frames are as on disk: phases phi and psi as 16-bit fractions of pi / 32767, other arrays of reals as float16.
+    With `coded` a compact record stays the few bytes that it is, `film` and `curves`, which `records.coding` reads.
     """
     import safetensors.numpy
 
-    arrays = record.to_arrays()
+    arrays = record.to_arrays() if coded else record.plain_arrays()
     card = bytes(arrays.pop("card")).decode()
     return safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()}, {"modadd": card})
 
