@@ -39,6 +39,7 @@
 #define GROUPS 5
 #define METRICS (2 * GROUPS + 1)
 #define CHUNK (256 / L)  // blocks of neurons in a hidden tile, which then fits the second cache
+#define PANEL (CHUNK * PAIRS * W + 4 * W)  // of the hidden tile: a few pairs, all its blocks; not a power of two
 #define WARMUP 10
 
 typedef float v __attribute__((vector_size(4 * L), may_alias));
@@ -107,10 +108,14 @@ static void meet(Call *c) {
 
 INLINE v at(const float *x) { return *(const v *)x; }
 INLINE v choose(vi mask, v a, v b) { return (v)(((vi)a & mask) | ((vi)b & ~mask)); }
+// The sum and the highest of the lanes, by halves.
 INLINE float sum(v a) {
-  float s = 0;
-  for (int i = 0; i < L; i++) s += a[i];
-  return s;
+  UNROLL for (int n = L / 2; n; n /= 2) UNROLL for (int i = 0; i < n; i++) a[i] += a[i + n];
+  return a[0];
+}
+INLINE float high(v a) {
+  UNROLL for (int n = L / 2; n; n /= 2) UNROLL for (int i = 0; i < n; i++) a[i] = a[i + n] > a[i] ? a[i + n] : a[i];
+  return a[0];
 }
 
 INLINE v act(int kind, v h) {
@@ -138,12 +143,12 @@ INLINE v exp_(v x) {
   return choose(x < -87, (v){}, y * (v)power);  // a value that is no number stays none
 }
 
-// logits[PAIRS][labels] += a . xi over `blocks` blocks; a: [blocks][..][W], xi: [blocks][P][W].
-INLINE void forward_tile(int labels, long blocks, const float *a, long a_pitch, const float *xi, long xi_pitch,
-                         float *logits, long pitch) {
+// logits[PAIRS][labels] += a . xi over `blocks` blocks; a: [blocks][PAIRS][W], xi: [blocks][P][W].
+INLINE void forward_tile(int labels, long blocks, const float *a, const float *xi, long xi_pitch, float *logits,
+                         long pitch) {
   v acc[PAIRS][LABELS];
   UNROLL for (int r = 0; r < PAIRS; r++) UNROLL for (int j = 0; j < labels; j++) acc[r][j] = (v){};
-  for (long b = 0; b < blocks; b++, a += a_pitch, xi += xi_pitch)
+  for (long b = 0; b < blocks; b++, a += PAIRS * W, xi += xi_pitch)
     UNROLL for (int half = 0; half < W; half += L) {
       v x[LABELS];
       UNROLL for (int j = 0; j < labels; j++) x[j] = at(xi + j * W + half);
@@ -228,8 +233,7 @@ INLINE void softmax(long p, long pitch, long label, const float *logits, const f
   for (int i = 0; i < L; i++) lane[i] = i;
   v highest = at(logits), others = {};
   for (long j = L; j < pitch; j += L) highest = choose(at(logits + j) > highest, at(logits + j), highest);
-  float top = highest[0];
-  for (int i = 1; i < L; i++) top = highest[i] > top ? highest[i] : top;
+  float top = high(highest);
   vi sooner = {};
   for (long j = 0; j < pitch; j += L) {
     v x = at(logits + j), e = exp_(x - top);
@@ -258,26 +262,26 @@ INLINE void forward(int kind, Call *c, long tile, float *a, float *logits, float
   const Net *net = c->net;
   const long p = net->p, half = (p + 1) / 2, pitch = c->pitch, block_size = p * W;
   const long x0 = tile * c->group, count = p - x0 < c->group ? p - x0 : c->group, rows = count * half;
-  const long padded = (rows + PAIRS - 1) / PAIRS * PAIRS;
+  const long padded = (rows + PAIRS - 1) / PAIRS * PAIRS, label_parts = (p + LABELS - 1) / LABELS;
   memset(logits, 0, sizeof(float) * padded * pitch);
   for (long b0 = 0; b0 < net->blocks; b0 += CHUNK) {
     const long blocks = net->blocks - b0 < CHUNK ? net->blocks - b0 : CHUNK;
     for (long b = 0; b < blocks; b++) {
       const float *theta = net->theta + (b0 + b) * block_size;
-      float *out = a + b * c->rows * W;
-      for (long x = x0; x < x0 + count; x++) {
+      for (long x = x0, r = 0; x < x0 + count; x++) {
         v t0 = at(theta + x * W), t1 = at(theta + x * W + L);
-        for (long d = 0, y = x; d < half; d++, out += W, y = y + 1 == p ? 0 : y + 1) {
+        for (long d = 0, y = x; d < half; d++, r++, y = y + 1 == p ? 0 : y + 1) {
+          float *out = a + r / PAIRS * PANEL + b * PAIRS * W + r % PAIRS * W;
           *(v *)out = act(kind, t0 + at(theta + y * W));
           *(v *)(out + L) = act(kind, t1 + at(theta + y * W + L));
         }
       }
     }
-    for (long j = 0; j < p; j += LABELS) {
+    for (long i = 0; i < label_parts; i++) {
+      long j = i * p / label_parts, labels = (i + 1) * p / label_parts - j;
       const float *xi = net->xi + b0 * block_size + j * W;
-      long labels = p - j < LABELS ? p - j : LABELS;
       for (long r = 0; r < padded; r += PAIRS)
-        EACH_LABELS(labels, forward_tile, blocks, a + r * W, c->rows * W, xi, block_size, logits + r * pitch + j, pitch)
+        EACH_LABELS(labels, forward_tile, blocks, a + r / PAIRS * PANEL, xi, block_size, logits + r * pitch + j, pitch)
     }
   }
   double *sums = c->sums + tile * 2 * GROUPS;
@@ -348,7 +352,7 @@ static void work(Hand *hand) {
   Call *c = hand->call;
   const Net *net = c->net;
   const long size = net->p * W, last = c->first + c->steps;
-  float *a = hand->scratch, *logits = a + c->rows * W * CHUNK, *dtheta = logits + c->rows * c->pitch, *dxi = dtheta + size;
+  float *a = hand->scratch, *logits = a + c->rows / PAIRS * PANEL, *dtheta = logits + c->rows * c->pitch, *dxi = dtheta + size;
   for (long step = c->first; step < last + (c->log_probabilities != NULL); step++) {
     float *log_probabilities = step == last ? c->log_probabilities : NULL;
     double began = clock_();
@@ -413,7 +417,7 @@ long advance(const Net *net, long first, long steps, long threads, float *histor
   if (c.group > p) c.group = p;
   c.tiles = (p + c.group - 1) / c.group;
   c.rows = (c.group * half + PAIRS - 1) / PAIRS * PAIRS;
-  c.scratch = c.rows * W * CHUNK + c.rows * c.pitch + 2 * p * W;
+  c.scratch = c.rows / PAIRS * PANEL + c.rows * c.pitch + 2 * p * W;
   long most = c.tiles > net->blocks ? c.tiles : net->blocks, started = 1;
   if (threads > most) threads = most;
   c.g = room(sizeof(float) * pairs * c.pitch);
