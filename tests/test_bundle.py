@@ -355,6 +355,10 @@ def test_a_record_that_cannot_be_is_refused(record, lie):
     assert sentence in refused(content, "record.safetensors")
 
 
+def _machines(card: dict, told) -> str:
+    return json.dumps(card | {"provenance": card["provenance"] | {"machines": told}})
+
+
 def _dated(card: dict, when: str) -> str:
     return json.dumps(card | {"provenance": card["provenance"] | {"finished": when}})
 
@@ -365,6 +369,9 @@ CARDS = {
     "another run": (lambda card: json.dumps(card | {"run": card["run"] | {"p": 11}}), "fit p = 11"),
     "an even modulus": (lambda card: json.dumps(card | {"run": card["run"] | {"p": 8}}), "p must be odd"),
     "more steps than asked": (lambda card: json.dumps(card | {"run": card["run"] | {"epochs": 9}}), "says that it"),
+    "machines of another kind": (lambda card: _machines(card, "many"), "where it comes from"),
+    "a machine that is none": (lambda card: _machines(card, [3]), "where it comes from"),
+    "a machine that is a novel": (lambda card: _machines(card, [{"device": "y" * 900}]), "short word"),
     "a novel": (lambda card: json.dumps(card | {"provenance": card["provenance"] | {"x": "y" * 900}}), "short word"),
     "lists": (lambda card: json.dumps(card | {"provenance": card["provenance"] | {"x": [[]]}}), "short word"),
     "no number": (lambda card: json.dumps(card | {"provenance": card["provenance"] | {"x": float("nan")}}), "says nan"),

@@ -26,6 +26,7 @@ from modadd.data import METRICS
 from modadd.frames.schema import frame_steps
 from modadd.networks.mlp.model import initial_weights
 from modadd.runs import Run
+from modadd.training.forks import begin, fork
 from modadd.training.loop import groups, train, train_many
 
 DECAY = replace(SMALL, weight_decay=2.0, activation="gelu", split="unordered", seed=3)
@@ -491,3 +492,18 @@ def test_a_device_that_is_not_here_is_refused(device, sentence):
 def test_tf32_on_a_cpu_is_refused():
     with pytest.raises(ValueError, match=r"^precision tf32 needs a CUDA device: choose fp32$"):
         next(train(replace(SMALL, precision="tf32"), device="cpu"))
+
+
+def test_the_provenance_names_every_machine_that_a_run_went_on_at(record):
+    half = last(train(replace(SMALL, epochs=130), device="cpu")).checkpoint()
+    (here,) = half.provenance["machines"]
+    assert here["from"] == 0
+    assert here["device"] == half.provenance["device"]
+    assert finish(SMALL, half).provenance["machines"] == [here]  # the same machine is told once
+    there = here | {"device": "NVIDIA H200", "torch": "2.11.0"}
+    away = replace(half, provenance=half.provenance | {"device": "NVIDIA H200", "torch": "2.11.0", "machines": [there]})
+    whole = finish(SMALL, away)
+    assert whole.provenance["machines"] == [there, here | {"from": 130}]
+    assert_same_training(whole, record)
+    child = begin(fork(SMALL, 300, epochs=360), whole)
+    assert finish(child.run, child).provenance["machines"] == whole.provenance["machines"]

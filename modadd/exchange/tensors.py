@@ -109,7 +109,11 @@ def check(arrays: Mapping[str, np.ndarray]):
 def _check_provenance(seen: dict):
     if len(seen) > ENTRIES:
         raise ValueError(f"its provenance has more than {ENTRIES} entries")
-    for name, value in seen.items():
+    machines = seen.get("machines", [])
+    if len(machines) > ENTRIES:
+        raise ValueError(f"its provenance names more than {ENTRIES} machines")
+    told = [pair for one in machines for pair in list(one.items())[:ENTRIES]]
+    for name, value in [*((n, v) for n, v in seen.items() if n != "machines"), *told]:
         plain = value is None or isinstance(value, str | int | float)
         if not plain or len(name) > TEXT or len(str(value)) > TEXT:
             raise ValueError(f"its provenance says of {shown(name)!r} neither a number nor a short word")

@@ -316,6 +316,8 @@ def read_card(array: np.ndarray) -> dict:
         raise ValueError(f"this record has schema {str(card.get('schema'))[:40]}, this program reads {SCHEMA}")
     seen = card.get("provenance")
     told = isinstance(seen, dict) and all(isinstance(seen.get(name), kind) for name, kind in PROVENANCE.items())
+    told = told and isinstance(seen.get("machines", []), list)
+    told = told and all(isinstance(machine, dict) for machine in seen.get("machines", []))
     told = told and _moment(seen["finished"]) and seen["stop_reason"] in STOPS
     if not told or not 0 <= seen["steps"] <= EPOCHS_MAX:
         raise ValueError("not a record: its card does not say where it comes from")

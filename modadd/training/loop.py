@@ -23,6 +23,7 @@ from ..records.record import Record
 from ..runs import Run, check_start
 from .engine import Engine, engine
 
+MACHINES = 20  # the last ones that a run went on at
 PLATEAU_FROM, PLATEAU_EVERY, PLATEAU_LOSS, PLATEAU_ACCURACY = 10_000, 1_000, 1e-3, 5e-3
 CALL_SECONDS = 0.1  # that the engine computes at a time, about
 TRAIN_LOSS = METRICS.index("train_loss")
@@ -110,6 +111,12 @@ def _last(run: Run) -> Record:
     return last.record
 
 
+def _machines(provenance: dict) -> list[dict]:
+    """Where and with what a record was trained, from its first step on, each part with the step that it begins at."""
+    told = {name: provenance.get(name) for name in ("device", "threads", "step", "torch", "numpy", "python")}
+    return provenance.get("machines") or [{"from": 0} | told]
+
+
 class _Member:
     """What is gathered of member e of an engine: history, frames, and why it ended."""
 
@@ -117,7 +124,7 @@ class _Member:
         self.e, self.run, self.net = e, run, net
         self.history = np.full((run.epochs + 1, len(METRICS)), np.nan, np.float32)
         self.read, self.frames, self.at = 0, [], []  # `read` rows of the history are on the host
-        self.before, self.reason, self.end = 0.0, None, None
+        self.before, self.reason, self.end, self.machines = 0.0, None, None, []
         self.stride = weight_stride(run)
         if resume is not None:
             self.read, known = net.step, resume.steps < net.step
@@ -126,7 +133,7 @@ class _Member:
             # The frame of this very step is taken again: as the last of its run it held more.
             kept = [i for i, step in enumerate(resume.frame_steps) if step < net.step]
             self.frames, self.at = [resume.frames[i] for i in kept], [resume.frame_steps[i] for i in kept]
-            self.before = resume.provenance["seconds"]
+            self.before, self.machines = resume.provenance["seconds"], _machines(resume.provenance)
         self.began, self.first = time.perf_counter(), net.step
 
     def frame(self, with_weights: bool):
@@ -150,16 +157,22 @@ class _Member:
     def snapshot(self, extra=()) -> Record:
         now, step = time.perf_counter() - self.began, self.end if self.end is not None else self.net.step
         device, cuda = self.net.device, self.net.device.type == "cuda"
+        here = {
+            "device": torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()})",
+            "threads": None if cuda else torch.get_num_threads(),
+            "step": self.net.program, "torch": torch.__version__, "numpy": np.__version__,
+            "python": platform.python_version(),
+        }  # fmt: skip
+        machines = self.machines
+        if not machines or {name: machines[-1].get(name) for name in here} != here:
+            machines = [*machines, {"from": self.first} | here]
         return Record(
             self.run, np.arange(self.read), {name: self.history[: self.read, i] for i, name in enumerate(METRICS)},
             (*self.frames, *extra), (*self.at, *[step for _ in extra]),
             {
                 "steps": step, "stop_reason": self.reason, "seconds": round(self.before + now, 3),
                 "steps_per_second": round((step - self.first) / max(now, 1e-9), 2),
-                "device": torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()})",
-                "threads": None if cuda else torch.get_num_threads(),
-                "together": len(self.net.runs), "step": self.net.program,
-                "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
+                **here, "together": len(self.net.runs), "machines": machines[-MACHINES:],
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         )  # fmt: skip
