@@ -8,7 +8,7 @@ import torch
 from conftest import finish
 
 from modadd import data, preset
-from modadd.analysis import claims, evidence, surgery
+from modadd.analysis import claims, evidence_dynamics, surgery
 from modadd.frames.mlp import take_frame
 from modadd.maths import harmonics, ideal
 from modadd.runs import Run
@@ -198,7 +198,7 @@ def test_a_flow_that_expects_alignment_later_says_when(shipped):
     row = next(row for row in claims.judge(record) if row["name"] == "phases-locked")
     assert row["verdict"] == "not yet"
     assert "the flow expects 90 % aligned by step" in row["measured"]
-    due = evidence.due(record)
+    due = evidence_dynamics.due(record)
     assert f"{due:,}" in row["measured"]
     assert due > record.step
 

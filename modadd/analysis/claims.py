@@ -14,6 +14,8 @@ import numpy as np
 from ..records.record import Record
 from ..runs import PUBLISHED_STEPS, Run
 from . import evidence
+from . import evidence_dynamics as dynamics
+from . import evidence_votes as voting
 from .evidence import Evidence, Measure, Measured
 
 VERDICTS = HOLDS, PARTLY, FAILS, NOT_YET, UNKNOWN = "holds", "in part", "fails", "not yet", "cannot be measured"
@@ -78,7 +80,7 @@ def judge(record: Record) -> list[dict]:
     """Every claim that speaks of this run: name, statement, expected, value, low, high (None where there is none),
     measured (in words), verdict, page."""
     mine = [claim for claim in CLAIMS if record.run.model == "mlp" and claim.applies(record.run)]
-    due = evidence.due(record) if any(claim.flows for claim in mine) and record.frames else None
+    due = dynamics.due(record) if any(claim.flows for claim in mine) and record.frames else None
     soon, rows = early(record.summary), []
     for claim in mine:
         found = measured(claim, record)
@@ -151,75 +153,75 @@ CLAIMS: tuple[Claim, ...] = (
           evidence.magnitude_spread, 0.1, 0.3, "coefficient of variation {}", PHASES, form=".3f"),
     Claim("vote-shape", "The vote is a flawed indicator: right answer, two ghosts, flat elsewhere",
           "R² of these three 0.9; fails below half",
-          evidence.vote("r2_three"), 0.9, 0.5, "R² = {}", LOGITS, form=".3f"),
+          voting.vote("r2_three"), 0.9, 0.5, "R² = {}", LOGITS, form=".3f"),
     Claim("vote-five", "With the peaks at 3x − y, 3y − x and one further the vote is explained",
           "R² of all five 0.95; fails below half",
-          evidence.vote("r2"), 0.95, 0.5, "R² = {}", LOGITS, form=".3f"),
+          voting.vote("r2"), 0.95, 0.5, "R² = {}", LOGITS, form=".3f"),
     *(
         Claim(f"vote-ratio-{activation}",
               f"Under {name} the right answer beats a ghost {words} to one, as pure cosines do",
               f"ratio of the fitted peaks {ratio:g}, to 0.2; fails from 1 off",
-              evidence.vote("ratio"), 0.2, 1.0, "ratio {}", LOGITS, _of(activation), ratio, ".2f")
+              voting.vote("ratio"), 0.2, 1.0, "ratio {}", LOGITS, _of(activation), ratio, ".2f")
         for activation, name, words, ratio in (("quad", "x²", "two", 2.0), ("relu", "ReLU", "three", 3.0))
     ),
     Claim("silenced", "Under x² the third harmonic silences the ghosts",
           "peak at 3x − y over right answer is minus the harmonic 3k, to 0.03; fails from 0.1 off",
-          evidence.silencing, 0.03, 0.1, "off by {}", LOGITS, _of("quad", "random"), 0.0, ".3f"),
+          voting.silencing, 0.03, 0.1, "off by {}", LOGITS, _of("quad", "random"), 0.0, ".3f"),
     Claim("margin", "The vote has a larger margin than pure cosines can have",
           "half of the maximal margin, what ideal cosines have; fails below a quarter",
-          evidence.margin, 0.5, 0.25, "{} of the maximal margin", LOGITS, _of("quad"), form=".3f"),
+          voting.margin, 0.5, 0.25, "{} of the maximal margin", LOGITS, _of("quad"), form=".3f"),
     Claim("swap-even", "Even activations may replace ReLU after training", f"|x|, x², x⁴ keep 0.95; {SKILL}",
-          evidence.skill_with(evidence.EVEN, min), 0.95, 0.5, "the worst keeps {}", SURGERY, _of("relu"), form=".2f"),
+          voting.skill_with(voting.EVEN, min), 0.95, 0.5, "the worst keeps {}", SURGERY, _of("relu"), form=".2f"),
     Claim("swap-odd", "Odd activations destroy the answer", f"x and x³ keep at most 0.05; {SKILL}",
-          evidence.skill_with(evidence.ODD, max), 0.05, 0.5, "the best keeps {}", SURGERY, _of("relu"), form=".2f"),
+          voting.skill_with(voting.ODD, max), 0.05, 0.5, "the best keeps {}", SURGERY, _of("relu"), form=".2f"),
     Claim("diversity", "Many frequencies make the vote sure: fewer cost loss",
           "with every second frequency silent the loss is ten times as large; fails if it is no larger",
-          evidence.silence_costs, 10.0, 1.0, "{} times the loss", SURGERY, form=".4g"),
+          voting.silence_costs, 10.0, 1.0, "{} times the loss", SURGERY, form=".4g"),
     Claim("lottery-phase", "The best-aligned frequency wins the lottery (proved for equal magnitudes)",
-          f"0.5; {SKILL}; fails below 0.1", evidence.bets("phase"), 0.5, 0.1, "{}", LOTTERY, _random, form=".2f"),
+          f"0.5; {SKILL}; fails below 0.1", dynamics.bets("phase"), 0.5, 0.1, "{}", LOTTERY, _random, form=".2f"),
     Claim("lottery-phase-proved", "Where it is proved (equal magnitudes, x², gradient descent, small weights) it wins",
-          f"0.9; {SKILL}; fails below 0.5", evidence.phase_rule, 0.9, 0.5, "{}", LOTTERY, _proved, form=".2f",
+          f"0.9; {SKILL}; fails below 0.5", dynamics.phase_rule, 0.9, 0.5, "{}", LOTTERY, _proved, form=".2f",
           when=ALWAYS),
     Claim("lottery-drive", "Alignment and magnitude together decide who wins", f"0.8; {SKILL}; fails below 0.4",
-          evidence.bets("drive"), 0.8, 0.4, "{}", LOTTERY, _random, form=".2f"),
+          dynamics.bets("drive"), 0.8, 0.4, "{}", LOTTERY, _random, form=".2f"),
     Claim("lottery-race", "Frequencies race independently, and the race names the winner",
           f"0.85, with a tuned finish line; {SKILL}; fails below 0.5",
-          evidence.bets("race"), 0.85, 0.5, "{}", LOTTERY, _random, form=".2f"),
+          dynamics.bets("race"), 0.85, 0.5, "{}", LOTTERY, _random, form=".2f"),
     Claim("stays-single", f"Under x² a single frequency stays single, to step {PUBLISHED_STEPS:,}",
-          "IPR 1 in both layers at every step; fails below 0.99", evidence.lowest_ipr(PUBLISHED_STEPS), 0.9999, 0.99,
+          "IPR 1 in both layers at every step; fails below 0.99", dynamics.lowest_ipr(PUBLISHED_STEPS), 0.9999, 0.99,
           "lowest IPR {}", FLOW, _of("quad", "single-freq"), form=".5f", when=ALWAYS),
     Claim("stays-single-long", f"Under x² it stays single for twice as long, to step {2 * PUBLISHED_STEPS:,}",
-          "the same", evidence.lowest_ipr(least=2 * PUBLISHED_STEPS), 0.9999, 0.99,
+          "the same", dynamics.lowest_ipr(least=2 * PUBLISHED_STEPS), 0.9999, 0.99,
           "lowest IPR {}", FLOW, _of("quad", "single-freq"), form=".5f", when=ALWAYS),
     Claim("nearly-single", "Under ReLU a single frequency stays nearly single",
           "IPR at least 0.85 at every step, the flow's fixed point being 0.87; fails below half",
-          evidence.lowest_ipr(), 0.85, 0.5, "lowest IPR {}", FLOW, _of("relu", "single-freq"), form=".3f", when=ALWAYS),
+          dynamics.lowest_ipr(), 0.85, 0.5, "lowest IPR {}", FLOW, _of("relu", "single-freq"), form=".3f", when=ALWAYS),
     *(
         Claim(f"leak-{layer}-{r}", f"ReLU leaks into {r}k of the {layer} layer as the flow's fixed point says",
               "the ratio to it is 1, to a quarter; fails from three quarters off",
-              evidence.leak(layer, r), 0.25, 0.75, "{} of theory", FLOW, _of("relu", "single-freq"), 1.0, ".2f",
+              dynamics.leak(layer, r), 0.25, 0.75, "{} of theory", FLOW, _of("relu", "single-freq"), 1.0, ".2f",
               ALWAYS, grows=True)
         for layer, r in (("input", 3), ("input", 5), ("output", 2), ("output", 3))
     ),
     Claim("flow-quad", "The flow of four numbers is the training of every neuron (x²)",
           "β within 0.5 % for the worst neuron while the loss is near ln p; fails from 5 %",
-          evidence.flow_error(np.max), 0.005, 0.05, "worst neuron off by {}", FLOW, _of("quad", "single-freq"),
+          dynamics.flow_error(np.max), 0.005, 0.05, "worst neuron off by {}", FLOW, _of("quad", "single-freq"),
           form=".2%", when=ALWAYS),
     Claim("flow-relu", "The flow of four numbers is the training of a typical neuron (ReLU)",
           "β within 5 % for the median neuron while the loss is near ln p; fails from 20 %",
-          evidence.flow_error(np.median), 0.05, 0.2, "median neuron off by {}", FLOW, _of("relu", "single-freq"),
+          dynamics.flow_error(np.median), 0.05, 0.2, "median neuron off by {}", FLOW, _of("relu", "single-freq"),
           form=".2%", when=ALWAYS),
     Claim("memorises", "First it memorises: train accuracy passes 95 %", "at some step",
-          evidence.stage(0), 1e9, 1e10, "at step {}", GROKKING, _held_back, form=",.0f", when=ONCE),
+          dynamics.stage(0), 1e9, 1e10, "at step {}", GROKKING, _held_back, form=",.0f", when=ONCE),
     Claim("blind", "While memorising it knows nothing of the pairs held out in both orders", "below 10 %",
-          evidence.memorising_gap, 0.1, 0.5, "{} of them right when memorisation ends", GROKKING, _held_back,
+          dynamics.memorising_gap, 0.1, 0.5, "{} of them right when memorisation ends", GROKKING, _held_back,
           form=".1%", when=ALWAYS),
     Claim("common-first", "Common pairs are memorised before rare ones", "rare ones take over three times as long",
-          evidence.rare_later, 3.0, 1.0, "{} times as long", GROKKING, _held_back, form=".1f", when=ALWAYS),
+          dynamics.rare_later, 3.0, 1.0, "{} times as long", GROKKING, _held_back, form=".1f", when=ALWAYS),
     Claim("generalises", "Then it generalises: test accuracy passes 95 %", "at some step",
-          evidence.stage(1), 1e9, 1e10, "at step {}", GROKKING, _held_back, form=",.0f", when=ONCE),
+          dynamics.stage(1), 1e9, 1e10, "at step {}", GROKKING, _held_back, form=",.0f", when=ONCE),
     Claim("held-out", "In the end unseen sums are right", "held out in both orders: at least 95 %; fails below half",
           evidence.accuracy("held_out"), 0.95, 0.5, "{} of them right", GROKKING, _held_back, form=".1%"),
     Claim("cleanup", "Then weight decay cleans up: the norm falls", "to at most 0.9 of its largest",
-          evidence.norm_falls, 0.9, 0.99, "final norm is {} of its largest", GROKKING, _held_back, form=".2f"),
+          dynamics.norm_falls, 0.9, 0.99, "final norm is {} of its largest", GROKKING, _held_back, form=".2f"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ import numpy as np
 from ..maths import measures, theory
 from ..records.record import Record
 from ..runs import Run
-from . import claims, evidence, lottery
+from . import claims, evidence_dynamics, evidence_votes, lottery
 
 # Frequencies by the order q = p / gcd(k, p), the number of values that their wave takes, where it is below p.
 ORDERS = {"q3": (3, 3), "q5": (5, 5), "q7": (7, 7), "q9": (9, 9), "q11": (11, 15), "q17": (17, 99)}
@@ -51,7 +51,7 @@ def measure(record: Record) -> dict[str, float | None]:
     frame, run = record.frames[-1], record.run
     found = dict.fromkeys(SCALARS) | {name: frame.get(name) for name in ("cv_alpha", "cv_beta", "margin_share")}
     found["vote_margin"] = frame.get("flawed_margin")
-    if not isinstance(told := evidence.peaks(record), str):
+    if not isinstance(told := evidence_votes.peaks(record), str):
         fit, of = told
         found |= {f"vote_{name}": fit[name] for name in ("ratio", "r2", "r2_three")}
         found["vote_third"] = fit["third"] and fit["third"] / fit["correct"]
@@ -63,11 +63,11 @@ def measure(record: Record) -> dict[str, float | None]:
         even = measures.evenness(frame["coherence"], frame["counts_K"])[0]
         found |= {f"even_{n}": value for n, value in zip(measures.ORDERS, even, strict=True)}
     if run.init == "random" and (start := lottery.start(record)) is not None:
-        few = {name: table[: evidence.BETTORS] for name, table in start.items()}
+        few = {name: table[: evidence_dynamics.BETTORS] for name, table in start.items()}
         for rule, bet_M in lottery.bets(few, run.p, run.activation).items():
             told = lottery.score(bet_M, frame["frequency"])
             found |= {"bets": told["n"], f"hits_{rule}": told["hits"]}
-    found["due"] = evidence.due(record)
+    found["due"] = evidence_dynamics.due(record)
     for claim in claims.CLAIMS:
         if claim.name not in (*SLOW, *BETS) and claim.applies(run):
             value = claims.measured(claim, record)

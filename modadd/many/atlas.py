@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis import claims, evidence
+from ..analysis import claims, evidence_dynamics
 from ..analysis.shipped import BETS, RULES, SCALARS, SLOW, measure
 from ..records.store import SEEDS, Damaged, Store
 from ..runs import PRESETS, PUBLISHED_STEPS, Run, preset, presets_at
@@ -179,5 +179,5 @@ def _row(card: dict, measured: dict) -> dict:
 
 
 def _skill(hits: float, n: float, K: int) -> float | None:
-    told = evidence.skill_of(hits, int(n), K)
+    told = evidence_dynamics.skill_of(hits, int(n), K)
     return None if isinstance(told, str) else told.value
