@@ -15,6 +15,7 @@ from modadd import data, preset
 from modadd.analysis import claims, lottery
 from modadd.many import atlas, survey
 from modadd.records import store
+from modadd.runs import Run
 
 
 @dataclass(kw_only=True)
@@ -82,7 +83,7 @@ def judged(rows: list[dict]) -> str:
 def main(flags: Flags):
     with tempfile.TemporaryDirectory() as empty:
         shelf = store.Store(empty)
-        rows, _ = atlas.table(shelf)
+        rows = [row for row in atlas.table(shelf)[0] if row["seed"] == Run.seed]
         shelf.close()
     print(measured(rows, flags.p))
     print()

@@ -14,6 +14,7 @@ from modadd.figures import flow
 from modadd.figures import lottery as figures
 from modadd.figures import simulation as simulated
 from modadd.maths import fourier, harmonics, simulation, theory
+from modadd.runs import PUBLISHED_STEPS
 
 P = 11
 
@@ -203,7 +204,7 @@ def test_the_race_foretells_the_winners_of_training(name, changes, least, seed):
 
 @pytest.mark.slow
 def test_the_flow_is_the_training_of_every_neuron():
-    path = lottery.paths(finish(preset("quad_single_freq", 23)))
+    path = lottery.paths(finish(preset("quad_single_freq", 23, epochs=PUBLISHED_STEPS)))
     assert lottery.flow_errors(path)["beta"].max() < 0.005  # 0.27 %
-    path = lottery.paths(finish(preset("relu_single_freq", 23)))
+    path = lottery.paths(finish(preset("relu_single_freq", 23, epochs=PUBLISHED_STEPS)))
     assert np.median(lottery.flow_errors(path)["beta"]) < 0.05  # 3.4 %
