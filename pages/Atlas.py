@@ -237,8 +237,8 @@ show(figures.claims_over_p(judged, of), "atlas-judged")
 st.dataframe(pa.Table.from_pylist(survey.in_words(judged)), hide_index=True)
 st.markdown(
     "How large the effects are, over all p: the median of what is measured in the runs that can be judged, and its "
-    "95 % interval (bootstrap over the runs). Runs of one seed share their initial weights from preset to preset: they are "
-    "not independent tests."
+    "95 % interval (bootstrap over the runs). Runs of one seed share their initial weights from preset to preset: they "
+    "are not independent tests."
 )
 st.dataframe(pa.Table.from_pylist(survey.effects(judged)), hide_index=True, placeholder="–")
 

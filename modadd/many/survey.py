@@ -44,7 +44,7 @@ def in_words(judged: list[dict]) -> list[dict]:
 
 def effects(judged: list[dict]) -> list[dict]:
     """One row a claim and preset: `runs` that can be judged, how many of them each verdict has, `not yet`, and the
-    `median` of the measured number over their p, with `low` and `high` that bound it with 95 % (bootstrap over runs)."""
+    `median` of the measured number, with `low` and `high` that bound it with 95 % (bootstrap over runs)."""
     from scipy.stats import bootstrap
 
     groups: dict[tuple[str, str], list[dict]] = {}
