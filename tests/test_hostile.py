@@ -213,7 +213,7 @@ def laws(kept, record):
         "an address: one_of": (40, word, lambda text: links.one_of(("a", "b"))(text) in "ab" or 1 / 0),
         "an address: several runs": (80, some.lists(run_id, max_size=20).map(",".join), runs_in_a_link),
         "an address: words": (60, word, lambda text: links.words(9)(text).isprintable() or 1 / 0),
-        "an address: flag and text": (60, value, lambda value: links.flag(links.text_of(value) or "0")),
+        "an address: text": (60, value, lambda value: isinstance(links.text_of(value), str | None) or 1 / 0),
         "an upload: a bundle": (60, mutated(bundle.write(record, with_figures=False)), bundle.read),
         "an upload: a record": (100, mutated(tensors.to_safetensors(record)), bundle.read),
         "an upload: a network": (100, mutated(checkpoint_of(record)), lambda it: network_of("x.safetensors", it)),
@@ -232,7 +232,7 @@ NAMES = [
     "Run.from_json of text", "Run.from_json of nearly a run", "a fork of anything", "sweep.axis", "sweep.Grid",
     "sweep.value", "seeds.parse", "read_card of bytes", "read_card of nearly a card", "from_bytes of damaged bytes",
     "from_bytes of strange arrays", "preset", "plain", "an address: whole", "an address: one_of",
-    "an address: several runs", "an address: words", "an address: flag and text", "an upload: a bundle",
+    "an address: several runs", "an address: words", "an address: text", "an upload: a bundle",
     "an upload: a record", "an upload: a network", "an upload: any bytes", "the environment: a limit",
     "the environment: a cache folder", "flags of a script",
 ]  # fmt: skip

@@ -76,6 +76,9 @@ class Spool:
             return record if record.state is not None else None
         return None
 
+    def finished(self, run_id: str) -> bool:
+        return self.word(run_id).stop_reason not in (None, "stopped")
+
     def lock(self, run_id: str) -> contextlib.AbstractContextManager:
         # A shared file system need not know locks; that no run is in two tasks is `submit`'s care.
         return contextlib.nullcontext()
