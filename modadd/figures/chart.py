@@ -113,7 +113,8 @@ def complete(spec: dict, more: dict | None = None) -> dict:
     config = dict(CONFIG)
     for part, own in [*(more or {}).items(), *spec.get("config", {}).items()]:
         config[part] = config.get(part, {}) | own if isinstance(own, dict) else own
-    size = {"autosize": {"type": "pad" if "width" in spec or "hconcat" in spec else "fit-x", "contains": "padding"}}
+    fixed = {"width", "hconcat", "vconcat"} & spec.keys()
+    size = {"autosize": {"type": "pad" if fixed else "fit-x", "contains": "padding"}}
     return size | spec | {"config": config}
 
 

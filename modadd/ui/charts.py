@@ -58,7 +58,7 @@ def draw(chart: Shown, key: str, says: str = "", pick=None) -> Chart | Drawing:
     else:
         shown = _listening(specification(chart))
     says = says or getattr(now, "alt", "")
-    width = "content" if {"width", "hconcat"} & shown.keys() else "stretch"
+    width = "content" if {"width", "hconcat", "vconcat"} & shown.keys() else "stretch"
     with st.container(key=f"chart-{key}"):
         st.vega_lite_chart(None, shown, key=key, width=width, alt=says, on_select=pick or "ignore")
     return now
