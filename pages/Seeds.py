@@ -11,7 +11,6 @@ from modadd.maths import measures
 from modadd.records.store import Damaged
 from modadd.runs import P_GROK, preset, presets_at
 
-SURE_SECONDS = 600  # from here on one is asked again
 USUAL = "42, 1-4"  # seeds
 
 p = ui.page("Seeds")
@@ -77,23 +76,7 @@ def ready(record) -> bool:
 found = {run: look(run) for run in runs}
 waiting = [run for run, (_, job) in found.items() if job is not None and job.active]
 missing = [run for run, (record, _) in found.items() if run not in waiting and not (record and record.finished)]
-if missing:
-    from modadd.training.cost import estimate  # measuring the machine loads torch
-
-    device = ui.default_device()
-    seconds = sum(estimate(run, device).seconds for run in missing)
-    st.caption(
-        f"{len(missing)} of {len(runs)} seeds are still to be trained: at most about {ui.duration(seconds)} in all, "
-        f"one after the other on {device}."
-    )
-    sure = seconds < SURE_SECONDS or st.checkbox(
-        f"Yes, train for about {ui.duration(seconds)}", key=f"seeds-sure-{p}-{name}"
-    )
-    if st.button("Train what is missing", type="primary", icon=":material/play_arrow:", disabled=not sure):
-        with ui.refusals():
-            for place, run in enumerate(missing):
-                lab.submit(run, device, priority=1 + place)  # behind whatever one starts by hand
-            st.rerun()
+ui.train_missing(missing, len(runs), f"seeds-sure-{p}-{name}")
 lines = {run.id for run, (record, _) in found.items() if record is not None and not lab.store.where(run.id)} - {
     run.id for run in waiting
 }

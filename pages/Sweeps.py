@@ -10,7 +10,6 @@ from modadd.many import sweep, verdicts
 from modadd.records.store import Damaged
 from modadd.runs import BOUNDS, P_GROK, TRANSFORMERS, preset, presets_at
 
-SURE_SECONDS, SURE_RUNS = 600, 36  # from here on one is asked again
 COLOUR = dict(zip(verdicts.VERDICTS, ("green", "red", "gray"), strict=True))
 
 p = ui.page("Sweeps")
@@ -101,32 +100,11 @@ st.markdown(
     )
     + f" A run groks at the {criterion}. {verdicts.caution(results, criterion)}"
 )
-start, stop, _ = st.columns([1, 1, 2])
-if missing:
-    device = ui.default_device()
-    try:
-        seconds, disk = sweep.price(missing, device)
-    except ValueError as error:
-        st.error(f"{error}.")
-        ui.stop()
-    st.caption(
-        f"{len(missing)} of them are still to be trained: at most about {ui.duration(seconds)}, one after the other on "
-        f"{device}, and {ui.size(disk)} on disk."
-    )
-    large = seconds > SURE_SECONDS or len(missing) > SURE_RUNS
-    sure = not large or st.checkbox(
-        f"Yes, train {ui.count(len(missing), 'run')} for about {ui.duration(seconds)}",
-        key=f"sweep-sure-{hash(grid.runs)}",
-    )
-    if start.button(
-        f"Train {ui.count(len(missing), 'run')}", type="primary", icon=":material/play_arrow:", disabled=not sure
-    ):
-        # Behind whatever one starts by hand, and seed after seed, so that settings can be compared early.
-        with ui.refusals():
-            for place, run in enumerate(sorted(missing, key=lambda run: grid.axes["seed"].index(run.seed))):
-                lab.submit(run, device, priority=1 + place)
-            st.rerun()
-ui.stop_all([run.id for run in live], stop)
+# Seed after seed, so that settings can be compared early.
+ui.train_missing(
+    sorted(missing, key=lambda run: grid.axes["seed"].index(run.seed)), len(grid.runs), f"sweep-sure-{hash(grid.runs)}"
+)
+ui.stop_all([run.id for run in live])
 
 
 @st.fragment(run_every=max(2 * ui.TICK, len(grid.runs) / 50) if live else None)

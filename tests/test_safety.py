@@ -228,7 +228,7 @@ def test_the_lab_does_not_grow_with_every_run_it_ever_trained(store, monkeypatch
 @pytest.mark.parametrize(
     ("page", "button"),
     [("pages/Live.py", "Train"), ("pages/Weights.py", "Train this here"), ("pages/Tasks.py", "Train it"),
-     ("pages/Seeds.py", "Train what is missing")],
+     ("pages/Seeds.py", "Train 5 runs")],
 )  # fmt: skip
 def test_a_page_says_in_a_sentence_what_the_server_refuses(host, app, page, button):
     host(p=5)

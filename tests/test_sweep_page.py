@@ -47,7 +47,7 @@ def test_an_empty_cache_shows_the_grid_and_its_price(app):
     test = app(p="23")
     assert not test.exception
     assert not errors(test)
-    assert "9 of them are still to be trained: at most about" in said(test)
+    assert "9 of 9 runs are still to be trained: at most about" in said(test)
     assert "As soon as the first run is finished" in said(test)
     assert drawn(test) == {"sweep-matrix"}
     assert test.query_params["p"] in ("23", ["23"])
@@ -176,7 +176,7 @@ def test_a_damaged_cell_counts_as_missing(app):
     shelf._cache.set(run.id, b"rubbish", tag="{}")
     test = app(p="23")
     assert not test.exception
-    assert "1 of them are still to be trained" in said(test)
+    assert "1 of 9 runs are still to be trained" in said(test)
 
 
 def test_below_19_it_says_that_nothing_is_left_to_generalise_to(app):

@@ -14,6 +14,7 @@ looked up in that order by `find`.
     bin          choosing a run by its id, training it again, deleting it, and taking that back
     door         what every request passes: headers, and bounds on uploads
     early        the server, which loads ahead what takes long
+    missing      training what a page lacks of many runs
     tables       tables of results
     progress     how a run is doing, and the buttons that steer it
     words        numbers and foreign text as people read them
@@ -44,6 +45,7 @@ from .lookup import (
     runs_at,
     with_asked,
 )
+from .missing import train_missing
 from .navigation import GROUPS, PAGES, head, log_steps, navigate, page
 from .progress import headline, stage_line, status, steers, stop_all
 from .tables import table
@@ -55,5 +57,5 @@ __all__ = [
     "figure", "film", "find", "follow", "head", "headline", "here", "lab", "links", "log_steps", "navigate",
     "not_reached", "number", "offer", "open_run", "page", "plain", "play", "player", "price", "provenance",
     "refusals", "row", "runs_at", "show", "size", "specification", "stage_line", "status", "steers", "stop",
-    "stop_all", "table", "take_along", "train_again", "with_asked",
+    "stop_all", "table", "take_along", "train_again", "train_missing", "with_asked",
 ]  # fmt: skip
