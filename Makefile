@@ -28,10 +28,11 @@ faults: $(VENV)/ready
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # What requirements.txt pins, and everything that brings along, each with its hashes (SECURITY.md says how to use it).
 lock: $(VENV)/ready
 	$(BIN)/pip install --quiet uv==0.13.9
-	$(BIN)/uv pip compile --no-config --default-index https://pypi.org/simple --upgrade --universal \
+	$(BIN)/uv pip compile --no-config --upgrade --universal \
 		--python-version 3.11 --generate-hashes --no-emit-package modadd --custom-compile-command "make lock" \
 		--quiet --output-file requirements.lock requirements.txt

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from .data import train_mask
-from .runs import Run
+from .runs import Run, Split, Task
 
 EXPONENTS = 33
 EPS = 1e-5  # of the layer norms of the network that learns them
@@ -76,7 +76,7 @@ def truth(run: Run) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _split(p: int, task: str, frac_train: float, split: str, seed: int) -> np.ndarray:
+def _split(p: int, task: Task, frac_train: float, split: Split, seed: int) -> np.ndarray:
     run = Run(p=p, model="pre-ln", d_model=4, task=task, frac_train=frac_train, split=split, seed=seed)
     if task == "addition":
         return train_mask(run)[None]

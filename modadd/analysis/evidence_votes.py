@@ -66,7 +66,7 @@ def margin(record: Record) -> Evidence:
     return Measured(ideal.margin_share(float(frame["flawed_margin"]), *weights), of="all pairs")
 
 
-def _weights(record: Record):
+def _weights(record: Record) -> tuple[np.ndarray, np.ndarray] | None:
     """(theta, xi) of the last frame, or None if it does not hold them."""
     frame = record.frames[-1]
     return (frame["theta"], frame["xi"]) if "theta" in frame else None
@@ -117,5 +117,6 @@ def silence_costs(record: Record) -> Evidence:
         return "it is measured for ReLU and x², with two frequencies or more"
     keep = fourier.amplitudes(fourier.dft(weights[0])).argmax(-1) % 2 == 0
     act = ACTIVATIONS[record.run.activation]
-    few, all_ = (answers(*part, record.run, act) for part in ([w[keep] for w in weights], weights))
+    theta_MP, xi_MP = weights
+    few, all_ = answers(theta_MP[keep], xi_MP[keep], record.run, act), answers(theta_MP, xi_MP, record.run, act)
     return Measured(ideal.cross_entropy(*few) / max(ideal.cross_entropy(*all_), theory.TINY))

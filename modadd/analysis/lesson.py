@@ -119,13 +119,13 @@ def second(p: int, x: int, y: int) -> list[int]:
     return np.flatnonzero(votes_P > votes_P.max() - TINY).tolist()
 
 
-def tickets(p: int, neurons: int, seed: int = 0) -> list[np.ndarray]:
-    """[alpha, phi, beta, psi], each [M, K], of random weights as training starts from."""
+def tickets(p: int, neurons: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(alpha, phi, beta, psi), each [M, K], of random weights as training starts from."""
     rng = np.random.default_rng(seed)
     (alpha, phi), (beta, psi) = (
         fourier.cosines(fourier.dft(0.1 * rng.standard_normal((neurons, p)) / np.sqrt(p))) for _ in range(2)
     )
-    return [alpha, phi, beta, psi]
+    return alpha, phi, beta, psi
 
 
 def hits(p: int, neurons: int, rules=("phase", "magnitude", "drive")) -> dict[str, float]:
@@ -137,11 +137,11 @@ def hits(p: int, neurons: int, rules=("phase", "magnitude", "drive")) -> dict[st
 
 def race(p: int, moments: int = 60) -> tuple[np.ndarray, np.ndarray, int]:
     """(flow time [T], alpha [K, T], winner from 1) of the first random neuron, up to the winner's arrival."""
-    start = [part[:1] for part in tickets(p, 1)]
+    start = tickets(p, 1)
     found = theory.race(p, *start)
     time_T = np.linspace(0, float(found["time_MK"].min()), moments)
     return (
         time_T,
-        theory.integrate("quad", np.stack([part[0] for part in start]), time_T, p)[0],
+        theory.integrate("quad", np.stack([part_MK[0] for part_MK in start]), time_T, p)[0],
         int(found["winner_M"][0]),
     )

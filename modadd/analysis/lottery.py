@@ -10,7 +10,7 @@ import numpy as np
 from ..frames.schema import Frame
 from ..maths import fourier, harmonics, theory
 from ..records.record import Record
-from ..runs import Run
+from ..runs import Init, Run
 
 Z95 = 1.959963984540054  # half-width of the central 95 % of a normal variable
 # Where a race ends, in units of the neuron's largest alpha at step 0.  Chosen, not derived: of 1.2, 1.5, 2, 3, 5, 10,
@@ -42,7 +42,7 @@ def _initial_weights(run: Run, neurons: int):
 
 
 @lru_cache(maxsize=2)  # several presets begin with the same weights, and drawing them takes longest of all
-def _drawn(p: int, d_mlp: int, init: str, init_scale: float, seed: int, neurons: int):
+def _drawn(p: int, d_mlp: int, init: Init, init_scale: float, seed: int, neurons: int):
     from ..networks.mlp.model import initial_weights  # torch, which reading a record does not need
 
     both = initial_weights(Run(p=p, d_mlp=d_mlp, init=init, init_scale=init_scale, seed=seed), neurons)
@@ -56,7 +56,7 @@ def _tables(theta_hat_MP, xi_hat_MP) -> dict[str, np.ndarray]:
     return {"alpha": alpha, "phi": phi, "beta": beta, "psi": psi}
 
 
-def _same(drawn: dict, frame: dict) -> bool:
+def _same(drawn: Frame, frame: Frame) -> bool:
     k = frame["frequency"].astype(int)[:, None] - 1
     pairs = ((np.take_along_axis(drawn[name], k, 1)[:, 0], frame[name]) for name in ("alpha", "beta"))
     return all(np.allclose(a, b, rtol=SAME, atol=1e-7) for a, b in pairs)
@@ -70,7 +70,7 @@ def bets(
     `finish` is where the race ends, in units of the neuron's largest alpha at step 0.  An activation
     without a flow has no race, and nobody bets on it.
     """
-    z = [start[name] for name in ("alpha", "phi", "beta", "psi")]
+    z = start["alpha"], start["phi"], start["beta"], start["psi"]
     able = [rule for rule in rules if rule != "race" or activation in theory.FLOWS]
     return {rule: theory.predict_winner(rule, *z, p, activation, finish) for rule in able}
 
@@ -246,9 +246,9 @@ def race(record: Record, neuron: int) -> tuple[dict[str, np.ndarray], str] | Non
     spectra = record.at(holding="theta_hat")
     if neuron < len(spectra.frame["theta_hat"] if spectra else ()) or len(record.series("theta")[0]) > 1:
         seen = record.race(neuron)
-        return seen and (seen, WHOLE if len(seen["step_S"]) >= 8 else MOMENTS)
+        return (seen, WHOLE if len(seen["step_S"]) >= 8 else MOMENTS) if seen else None
     seen = leader_race(record, neuron)
-    return seen and (seen, LEADER)
+    return (seen, LEADER) if seen else None
 
 
 def followed(record: Record) -> int:

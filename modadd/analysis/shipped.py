@@ -65,8 +65,8 @@ def measure(record: Record) -> dict[str, float | None]:
     if run.init == "random" and (start := lottery.start(record)) is not None:
         few = {name: table[: evidence_dynamics.BETTORS] for name, table in start.items()}
         for rule, bet_M in lottery.bets(few, run.p, run.activation).items():
-            told = lottery.score(bet_M, frame["frequency"])
-            found |= {"bets": told["n"], f"hits_{rule}": told["hits"]}
+            scored = lottery.score(bet_M, frame["frequency"])
+            found |= {"bets": scored["n"], f"hits_{rule}": scored["hits"]}
     found["due"] = evidence_dynamics.due(record)
     for claim in claims.CLAIMS:
         if claim.name not in (*SLOW, *BETS) and claim.applies(run):

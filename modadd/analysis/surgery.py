@@ -4,6 +4,7 @@ An operation takes a Network and gives a new one, so a list of them can be undon
 the last.  Numpy in float64 for Fourier space, torch in float32 for the votes.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -194,7 +195,7 @@ def prune_largest(net: Network, share: float) -> Network:
 
 
 # name -> (operation, how a line of the list of operations reads)
-OPERATIONS = {
+OPERATIONS: dict[str, tuple[Callable[..., Network], str]] = {
     "drop a frequency": (drop_frequency, "drop frequency {}"),
     "keep the strongest frequencies": (keep_top, "keep the {} strongest frequencies"),
     "rotate φ by δ and ψ by 2δ": (rotate_together, "rotate φ by {:.2f} rad and ψ by twice that"),

@@ -43,7 +43,8 @@ class Moment(NamedTuple):
         """What was fitted to all ordered pairs when the frame was taken; None where it does not hold it."""
         kept = ideal.kept_peaks(self.frame)
         least = float(self.frame["probability"].min()) if "probability" in self.frame else None
-        return kept and kept | {"least": least, "share": self.frame.get("margin_share")}
+        share = float(self.frame["margin_share"]) if "margin_share" in self.frame else None
+        return kept and {**kept, "least": least, "share": share}
 
 
 def moment(record: Record, step: int) -> Moment:

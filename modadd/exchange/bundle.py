@@ -20,9 +20,10 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -62,7 +63,7 @@ def view(run: Run, server: str = "http://localhost:8501") -> str:
     return f"{server.rstrip('/')}/{HOMES[run.model]}?run={run.id}&p={run.p}"
 
 
-def figures(run: Run) -> dict[str, Callable[[Record], object]]:
+def figures(run: Run) -> dict[str, Callable[[Record], Any]]:
     """What is drawn of a run for print, by its published name: each makes a matplotlib figure of a record."""
     if run.model != "mlp":
         from ..figures.print import published_transformers
@@ -77,7 +78,11 @@ def figures(run: Run) -> dict[str, Callable[[Record], object]]:
         kinds |= {f"{run.activation}_single_freq"}
     items = {name: item for name, item in FIGURES.items() if len(item.presets) == 1 and item.presets[0] in kinds}
     items.pop("overview_phase_scatter", None)  # phase_relationship again
-    return {name: (lambda record, item=item: item.make(record, *item.more)) for name, item in items.items()}
+    return {name: partial(_make, item) for name, item in items.items()}
+
+
+def _make(item, record: Record):
+    return item.make(record, *item.more)
 
 
 def draw(record: Record) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -240,7 +245,7 @@ def _members(content: bytes) -> dict[str, bytes]:
     except Exception as error:  # a foreign archive makes zipfile raise nearly anything
         raise ValueError(f"it cannot be unpacked ({type(error).__name__})") from None
     lines = files.pop(SUMS).decode(errors="replace").splitlines()
-    sums = dict(reversed(found.groups()) for line in lines if (found := LINE.fullmatch(line)))
+    sums = {found[2]: found[1] for line in lines if (found := LINE.fullmatch(line))}
     if len(sums) != len(lines) or sums.keys() != files.keys():
         raise ValueError(f"its {SUMS} does not list its files")
     if wrong := [n for n in files if hashlib.sha256(files[n]).hexdigest() != sums[n]]:

@@ -88,7 +88,7 @@ def _safetensors(name: str, data: bytes) -> dict:
         raise ValueError(f"{name} cannot be read: {shown(error, 160)}") from None
     if len(kept) > TENSORS:
         raise ValueError(f"{name} holds more than {TENSORS:,} tensors")
-    tree = {str(key): str(value) for key, value in (header.get("__metadata__") or {}).items()}
+    tree: dict[str, object] = {str(key): str(value) for key, value in (header.get("__metadata__") or {}).items()}
     for key, tensor in kept.items():
         if tensor["dtype"] not in DTYPES:
             tree[key] = Odd(f"of {tensor['dtype']}")

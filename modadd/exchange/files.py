@@ -18,7 +18,7 @@ class File(NamedTuple):
     read: Callable[[], bytes]
 
 
-def path_of(typed: str) -> Path:
+def path_of(typed: Path | str) -> Path:
     """The path that somebody typed: with ~, within quotes or blanks, or as a file:// address."""
     text = str(typed).strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":

@@ -8,7 +8,7 @@ import torch
 from ..activations import trainable, trained
 from ..data import METRICS
 from ..frames import mlp, one_layer
-from ..frames.schema import weights_of
+from ..frames.schema import Frame, weights_of
 from ..networks.mlp.step import Step
 from ..networks.transformer.model import forward
 from ..networks.transformer.step import OneLayerStep
@@ -37,7 +37,7 @@ class TwoLayers:
         norm = torch.linalg.vector_norm(torch.cat([self.theta_PM.ravel(), self.xi_MP.ravel()]))
         return torch.cat((metrics, norm[None])).numpy()
 
-    def frame(self, with_weights: bool, final: bool) -> dict:
+    def frame(self, with_weights: bool, final: bool) -> Frame:
         return mlp.take_frame(self.theta_PM.T, self.xi_MP, self.step.log_probabilities_NP, self.run, with_weights)
 
     def others(self) -> dict[str, dict[str, float]]:
@@ -62,11 +62,12 @@ class OneLayer:
         row_C[-1] = torch.linalg.vector_norm(torch.cat([value.ravel() for value in self.w.values()]))
         return row_C.numpy()
 
-    def frame(self, with_weights: bool, final: bool) -> dict:
+    def frame(self, with_weights: bool, final: bool) -> Frame:
 
         a, b = np.divmod(np.arange(self.run.p**2), self.run.p)
         out = forward(self.run, self.w, a, b)
-        return one_layer.take_frame(self.run, self.w, out, final) | (weights_of(self.w) if with_weights else {})
+        weights = weights_of(self.w) if with_weights else {}
+        return {**one_layer.take_frame(self.run, self.w, out, final), **weights}
 
     def others(self) -> dict[str, dict[str, float]]:
         return {}

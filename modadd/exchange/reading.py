@@ -308,10 +308,10 @@ def table(found: Found) -> list[Use]:
     for use in found.account:
         files.setdefault((re.sub(r"^(.*/)?\d+(?=:)", r"\1*", use.name), use.use), []).append(use.file)
     lines = []
-    for (name, use), said in files.items():
+    for (name, what), said in files.items():
         several = dict.fromkeys(said)
         who = next(iter(several)) if len(several) == 1 else f"{len(several)} files"
-        lines.append(Use(who, name, use))
+        lines.append(Use(who, name, what))
     return lines
 
 

@@ -102,8 +102,8 @@ def check(arrays: Mapping[str, np.ndarray]):
     _check_frames(arrays, run)
     _check_state(arrays, run, seen["steps"])
     parts = ("history/", "frames/", "held/", "state/")
-    if foreign := [n for n in arrays if n not in ("card", "steps", "frame_steps") and not n.startswith(parts)]:
-        raise ValueError(f"a record has no array called {shown(min(foreign))!r}")
+    if unknown := [n for n in arrays if n not in ("card", "steps", "frame_steps") and not n.startswith(parts)]:
+        raise ValueError(f"a record has no array called {shown(min(unknown))!r}")
 
 
 def _check_provenance(seen: dict):

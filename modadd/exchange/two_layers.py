@@ -10,7 +10,7 @@ reads two of them; that of the answers is kept beside.  What is neither is refus
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations, product
 from typing import Literal, NamedTuple
 
@@ -79,7 +79,7 @@ def _without_twin(arrays: Arrays) -> tuple[dict, dict[str, str]]:
         inputs = {ending[1].lower() for name in (one, other) if (ending := TWIN.search(_last(name)))}
         if inputs in TWINS and TWIN.sub("", _last(one)) == TWIN.sub("", _last(other)) and not one.endswith("bias"):
             both = {name: weights(name, arrays[name]) for name in (one, other)}
-            if not np.array_equal(*both.values()):
+            if not np.array_equal(both[one], both[other]):
                 raise ValueError(f"holds {told(both)}: {two_first(*both.values())}")
             return {n: v for n, v in arrays.items() if n != other}, {other: f"equal to {shown(one)}"}
     return dict(arrays), {}
@@ -128,7 +128,8 @@ def _roles(arrays: Arrays, ordered: bool) -> Roles:
     else:
         one, other = map(shown, layers)
         raise ValueError(f"does not say which of {one} and {other} is the first layer: name them W_in and W_out")
-    return Roles(*layers, embed[0] if embed else None, by_place)
+    first_layer, last_layer = layers
+    return Roles(first_layer, last_layer, embed[0] if embed else None, by_place)
 
 
 def _biases(arrays: Arrays, layers: Arrays, uses: dict[str, str]) -> dict[str, np.ndarray]:
@@ -138,12 +139,12 @@ def _biases(arrays: Arrays, layers: Arrays, uses: dict[str, str]) -> dict[str, n
         if name in layers:
             continue
         owner = next((layer for layer in layers if _place(layer) == _place(name)), None)
-        plain = isinstance(value, np.ndarray)
-        if plain and value.ndim < 2 and value.dtype.kind in "iub":
+        array = value if isinstance(value, np.ndarray) else np.zeros((1, 1))
+        if array.ndim < 2 and array.dtype.kind in "iub":
             uses[name] = "left out: whole numbers are no weights"
-        elif plain and value.ndim == 1 and value.size and not value.any():
+        elif array.ndim == 1 and array.size and not array.any():
             uses[name] = "all zero"
-        elif plain and value.ndim == 1 and owner and owner not in biases:
+        elif array.ndim == 1 and owner and owner not in biases:
             biases[owner] = weights(name, value, 1)
             uses[name] = f"bias of {shown(owner)}"
         else:
@@ -198,7 +199,7 @@ def _linear(name: str) -> bool:
     return name.endswith(("weight", "kernel")) and not EMBED.fullmatch(_last(name))
 
 
-def _fits(layers: Arrays, names: list[str], turns: list[tuple[bool, ...]], p: int | None) -> dict[tuple, list]:
+def _fits(layers: Mapping, names: list[str], turns: list[tuple[bool, ...]], p: int | None) -> dict[tuple, list]:
     """{(p, neurons, width, inputs): the readings with these sizes} of the ways to turn the matrices."""
     fits: dict[tuple, list] = {}
     # A symmetric matrix reads the same both ways.
@@ -220,7 +221,7 @@ def _first_layer(W_in: np.ndarray, W_E: np.ndarray | None, P: int, roles: Roles)
     halves = [W_in[:, :width], W_in[:, width:]] if W_in.shape[1] == 2 * width else [W_in]
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused afterwards
         halves = [half @ W_E for half in halves] if W_E is not None else halves
-    if len(halves) == 2 and not np.array_equal(*halves):
+    if len(halves) == 2 and not np.array_equal(halves[0], halves[1]):
         raise ValueError(f"holds {told({roles.first: W_in})} for both inputs side by side: {two_first(*halves)}")
     return halves[0]
 

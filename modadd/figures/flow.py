@@ -138,7 +138,7 @@ def aligned(
 ) -> Chart:
     """Share of neurons with |D| below the tolerance: dots as trained, line as the flow expects it, to
     where 95 % are aligned; the dashed rule is the end of this run."""
-    flow = {"step": [], "share": []}
+    flow: dict = {"step": [], "share": []}
     if expected_M is not None:
         order = np.sort(expected_M[np.isfinite(expected_M)])
         end = max(int(step_S[-1]), int(np.quantile(order, 0.95))) if len(order) else int(step_S[-1])

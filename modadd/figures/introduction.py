@@ -1,5 +1,7 @@
 """Small charts that build the mechanism step by step: the circle, one wave, loudness and vote, ghosts, the race."""
 
+from collections.abc import Callable
+
 import altair as alt
 import numpy as np
 
@@ -65,7 +67,7 @@ def wave(h_P: np.ndarray, x: int) -> Chart:
     )  # fmt: skip
 
 
-SHAPES = {
+SHAPES: dict[str, Callable] = {
     "sum h": lambda h: h, "x²": ACTIVATIONS["quad"], "ReLU": ACTIVATIONS["relu"],
 }  # fmt: skip
 

@@ -112,8 +112,8 @@ def split(votes_KP: np.ndarray, x: int, y: int, step: int, height: int = 300) ->
     K, p = votes.shape
     true, total = (x + y) % p, votes.sum(0)
     for_it = int((votes[:, true] > 0).sum())
-    sides = {"x": counted("answer j", p), "y": counted("frequency k", range(1, K + 1))}
-    field = heatmap(votes, **sides, value="vote (logits)", cells=K * p if K * p <= 1200 else 0)
+    sides: dict = {"x": counted("answer j", p), "y": counted("frequency k", range(1, K + 1))}
+    field = heatmap(votes, sides["x"], sides["y"], value="vote (logits)", cells=K * p if K * p <= 1200 else 0)
     high = max(3.0, 0.35 * K)  # of the bars, in rows
     scaled = -0.4 - high * (0.5 + 0.5 * total / (np.abs(total).max() or 1))
     tables = field.tables | {"sum": table(

@@ -97,7 +97,7 @@ def train_all(
                 if not listening:
                     time.sleep(0.1)
                 for pipe in connection.wait(listening, timeout=0.5) if listening else ():
-                    hear(listening[pipe])
+                    hear(listening[pipe])  # type: ignore[index]  # what waits is what was given
                 crew = {i: worker for i, worker in crew.items() if not worker.gone}
         finally:
             _dismiss(crew.values())
@@ -140,7 +140,8 @@ class _Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         far.close()
-        self.device, self.job, self.gone = device, None, False
+        self.job: list[Run] | None = None
+        self.device, self.gone = device, False
 
     def give(self, job: list[Run]):
         self.job = job
@@ -270,7 +271,8 @@ def carry_out_together(
         for members in free.values():
             kept, saved, rest = set(), time.monotonic(), checkpoint_seconds
             where, every = pick_device(device), min(0.25, checkpoint_seconds)
-            for updates in lockstep(*map(list, zip(*members, strict=True)), where, every, live=False):
+            runs, resumes = [run for run, _ in members], [resume for _, resume in members]
+            for updates in lockstep(runs, resumes, where, every, live=False):
                 leave = look({update.record.run.id: update.step for update in updates})
                 now = time.monotonic()
                 due = [

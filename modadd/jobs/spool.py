@@ -139,7 +139,7 @@ class ArrayTask:
 
         log.info("%s trains from step %d", run.id, spool.word(run.id).step)
         try:
-            record = carry_out(run, spool, self.device, look)
+            record = carry_out(run, spool, self.device, look)  # type: ignore[arg-type]  # a Spool has what it asks of a Store
             log.info("%s left at step %d: %s", run.id, record.step, record.provenance["stop_reason"] or "to go on")
         except Exception as error:  # one run must not take the others of its task along
             log.exception("%s failed", run.id)

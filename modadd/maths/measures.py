@@ -131,7 +131,10 @@ def first_at_least(steps, values, threshold: float) -> int | None:
 def stages(record, threshold: float = STAGE_ACCURACY) -> tuple[int | None, int | None]:
     """(end of memorisation, end of generalisation): first steps with train, then test, accuracy
     at the threshold.  None means not reached, or no test pairs."""
-    return tuple(first_at_least(record.steps, record.history[f"{g}_accuracy"], threshold) for g in ("train", "test"))
+    first, second = (
+        first_at_least(record.steps, record.history[f"{g}_accuracy"], threshold) for g in ("train", "test")
+    )
+    return first, second
 
 
 def spans(names, ends, last: int) -> dict[str, tuple[int, int]]:

@@ -118,7 +118,8 @@ def first_passage(activation: str, z0, p: int, gap: Callable, max_steps: int = 2
     going = np.arange(z.shape[1])
     before = gap(z, going)
     time[before <= 0] = 0.0
-    z, going, before, clock = (array[..., before > 0] for array in (z, going, before, clock))
+    ahead = before > 0
+    z, going, before, clock = z[:, ahead], going[ahead], before[ahead], clock[ahead]
     for _ in range(max_steps):
         if not len(going):
             break
@@ -212,7 +213,7 @@ def outcome_contour(p: int = 23, size: int = 30, steps: int = 100, lr: float | N
     return {"magnitude_A": magnitude_A, "angle_B": angle_B, "alpha_AB": alpha, "beta_AB": beta}
 
 
-CASES = ({"phi": 1.5, "psi": 0.18, "steps": 1400}, {"phi": -0.72, "psi": -2.91, "steps": 700})
+CASES: tuple[dict, ...] = ({"phi": 1.5, "psi": 0.18, "steps": 1400}, {"phi": -0.72, "psi": -2.91, "steps": 700})
 
 
 def decoupled_cases(p: int, magnitude: float = 0.02) -> list[dict]:

@@ -4,6 +4,8 @@ Betas (0.9, 0.98), eps 1e-8, decoupled weight decay; SGD has no momentum.  The l
 step s is lr * min(s / 10, 1), so step 0 moves nothing.
 """
 
+from typing import Any
+
 import torch
 
 from ..runs import WARMUP, Run
@@ -23,7 +25,7 @@ class Optimizer:
         self.adam = run.optimizer == "adamw"
         if self.adam:
             self.m, self.v, self.scratch = (torch.zeros_like(w) for _ in range(3))
-        self.count = torch.zeros(1, dtype=torch.int64, device=w.device) if on_device else 0
+        self.count: Any = torch.zeros(1, dtype=torch.int64, device=w.device) if on_device else 0
 
     @property
     def step(self) -> int:

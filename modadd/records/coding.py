@@ -62,6 +62,8 @@ class Film(tuple):
 
     blob: bytes
     steps: tuple[int, ...]
+    _parts: dict
+    _known: dict[str, np.ndarray]
     places: dict[str, dict[int, int]]  # which frames hold an array, and where in its stack each is
 
     def __new__(cls, blob: bytes, run: Run):

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import diskcache
 import filelock
@@ -30,7 +31,7 @@ class Damaged(ValueError):
 class Unkept(OSError):
     """A record that could not be written, named in one sentence; `record` is the one that may go on."""
 
-    record = None
+    record: Any = None
 
 
 class Lying(bytes):

@@ -203,16 +203,16 @@ class Record:
                 looked = np.flatnonzero(np.isfinite(column))
                 turned = looked[np.diff(column[looked] == 1, prepend=False)]
                 keep |= set(turned[-rows:].tolist())
-        keep = np.array(sorted(keep), int)
+        row = np.array(sorted(keep), int)
         story = self._story(most)
         frames = [kept(self.frames[i], self.run, i == len(self.frames) - 1) for i in story]
         film = coding.film(frames, [self.frame_steps[i] for i in story], self.run)
         history = {
-            name: column[keep] if name.endswith("accuracy") else coding.rounded(column[keep])
+            name: column[row] if name.endswith("accuracy") else coding.rounded(column[row])
             for name, column in self.history.items()
         }
         return replace(
-            self, steps=self.steps[keep], history=history, frames=film, frame_steps=film.steps, state=None,
+            self, steps=self.steps[row], history=history, frames=film, frame_steps=film.steps, state=None,
             measured=self.measured if measured is None else measured,
         )  # fmt: skip
 
@@ -230,7 +230,7 @@ class Record:
         rows, ways = np.searchsorted(self.steps, at, side="right") - 1, [at, np.log1p(at)]
         for name in ("train_accuracy", "test_accuracy") if len(self.steps) else ():
             ways.append(np.maximum.accumulate(np.nan_to_num(self.history[name]))[rows])
-        way = sum((one - one[0]) / max(one[-1] - one[0], 1e-9) for one in map(np.float64, ways))
+        way = np.sum([(one - one[0]) / max(one[-1] - one[0], 1e-9) for one in ways], axis=0)
         distance = np.abs(way[:, None] - way[sorted(chosen)]).min(1)
         while len(chosen) < min(most, len(at)):
             chosen.add(far := int(np.where(np.isin(np.arange(len(at)), [*chosen]), -1, distance).argmax()))
@@ -244,7 +244,7 @@ class Record:
         """Everything as named arrays; the inverse of `from_arrays`.  A compact record stays coded."""
         if not self.coded:
             return self.plain_arrays()
-        arrays = {"curves": coding.curves(self.steps, self.history), "film": self.frames.blob}
+        arrays = {"curves": coding.curves(self.steps, self.history), "film": self.frames.blob}  # type: ignore[attr-defined]  # frames that are coded are a Film
         arrays = {name: np.frombuffer(blob, np.uint8) for name, blob in arrays.items()}
         return arrays | {f"state/{name}": value for name, value in (self.state or {}).items()} | {"card": self._card()}
 

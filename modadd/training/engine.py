@@ -7,6 +7,8 @@ stays in a device buffer, so the host only waits when somebody asks for numbers.
 can carry E members (seeds, rates, splits) that share p, width, activation and optimiser.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -237,5 +239,5 @@ class CudaEngine(Engine):
 def engine(runs: list[Run], device: torch.device, states: list[State | None] | None = None) -> Engine:
     """The engine for these runs on a device, each at step 0 or where its state was taken."""
     mlp = CudaEngine if device.type == "cuda" else CompiledEngine if compiled.covers(runs[0]) else Engine
-    kind = {"mlp": mlp, "transformer": OneLayerEngine, "pre-ln": PreLNEngine}[runs[0].model]
+    kind: Any = {"mlp": mlp, "transformer": OneLayerEngine, "pre-ln": PreLNEngine}[runs[0].model]
     return kind(runs, device, states or [None] * len(runs))

@@ -83,7 +83,7 @@ def _weights(run: Run, parent: Record, step: int) -> dict[str, np.ndarray] | Non
     if frame is None or "theta" not in frame:
         return None
     w = np.concatenate([frame["theta"].T.ravel(), frame["xi"].ravel()]).astype(np.float32)
-    return {"w": w, "step": np.int64(step)}
+    return {"w": w, "step": np.asarray(step, np.int64)}
 
 
 def places(record: Record) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..data import METRICS
-from ..frames.schema import frame_steps, weight_stride
+from ..frames.schema import Frame, frame_steps, weight_stride
 from ..networks.device import pick_device
 from ..networks.mlp import kernels
 from ..records.record import Record
@@ -124,7 +124,10 @@ class _Member:
         self.e, self.run, self.net = e, run, net
         self.history = np.full((run.epochs + 1, len(METRICS)), np.nan, np.float32)
         self.read, self.frames, self.at = 0, [], []  # `read` rows of the history are on the host
-        self.before, self.reason, self.end, self.machines = 0.0, None, None, []
+        self.reason: str | None = None
+        self.end: int | None = None
+        self.before = 0.0
+        self.machines: list = []
         self.stride = weight_stride(run)
         if resume is not None:
             self.read, known = net.step, resume.steps < net.step
@@ -253,7 +256,7 @@ def lockstep(runs, resumes, device, every: float, live: bool) -> Iterator[list[U
             yield updates()
             return
         if now - yielded >= every:
-            extra = ()
+            extra: tuple[Frame, ...] = ()
             if live and now >= look_again and net.step not in number:
                 net.record_here()
                 extra = (members[0].frame(with_weights=False),)

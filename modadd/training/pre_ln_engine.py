@@ -1,5 +1,7 @@
 """The general transformer in training on one device."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -40,13 +42,15 @@ class PreLNEngine(TransformerEngine):
         super().record_here()
 
     def frame(self, e, with_weights, final=False) -> Frame:
-        run, network, host = self.run, self.network, lambda tensor: tensor.cpu().numpy()
+        run, host = self.run, lambda tensor: tensor.cpu().numpy()
+        network: Any = self.network
         shown_S = np.arange(tasks.maps(run)) if final else tasks.shown_maps(run)
         pair_PP = torch.arange(run.p**2, device=self.device)
         wanted = (torch.from_numpy(shown_S).to(self.device)[:, None] * run.p**2 + pair_PP).flatten()
         with precision(run):
             answer_SPP = host(network.answers(self.w, wanted)[1]).reshape(-1, run.p, run.p)
-        return take_frame(
+        taken = take_frame(
             run, host(self.w["W_E"]), answer_SPP[tasks.shown_maps(run)] if final else answer_SPP,
             host(network.looked_N), host(network.right_N), answer_SPP if final else None,
-        ) | (weights_of(self.w) if with_weights else {})  # fmt: skip
+        )  # fmt: skip
+        return {**taken, **(weights_of(self.w) if with_weights else {})}

@@ -5,6 +5,7 @@ The session holds what is chosen under `p`, `run` and `axis`; the bar (bar.js) s
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
 
@@ -24,7 +25,7 @@ class Stopped(Exception):
     """The page has no more to show."""
 
 
-def stop():
+def stop() -> NoReturn:
     """Leave the page as it is; what frames it still follows, which st.stop would prevent."""
     raise Stopped
 

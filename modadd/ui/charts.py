@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -38,7 +39,7 @@ def specification(chart) -> dict:
     return {"datasets": drawn.tables} | complete(drawn.spec, QUIET)
 
 
-def draw(chart: Shown, key: str, says: str = "", pick=None) -> Chart | Drawing:
+def draw(chart: Shown, key: str, says: str = "", pick=None) -> Any:
     """Show a chart alone and return it; `key` keeps its place on the page between updates, `says` is its alternative
     text; `pick` is called on a click.
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -143,7 +144,7 @@ def _alike(one: dict, other: dict) -> bool:
     return one is other or {**one, "datasets": None} == {**other, "datasets": None}
 
 
-def _values(column: pa.ChunkedArray) -> tuple[object, str | None]:
+def _values(column: pa.ChunkedArray) -> tuple[Any, str | None]:
     """A column as an array with the type in which it travels, or as a list."""
     if column.null_count == 0 and pa.types.is_floating(column.type):
         return column.to_numpy(), "f4"

@@ -376,9 +376,11 @@ def phase_align(record: Record) -> Figure:
     first, last = record.frames[0], record.frames[-1]
     D0 = np.abs(fourier.wrap(2 * first["phi"].astype(float) - first["psi"]))
     neuron = int(np.where(np.pi / 3 < D0, last["alpha"], last["alpha"] - 1e6).argmax())
-    path = [record.series(name)[1][:, neuron].astype(float) for name in ("alpha", "phi", "beta", "psi")]
+    alpha, phi, beta, psi = (
+        record.series(name)[1][:, neuron].astype(float) for name in ("alpha", "phi", "beta", "psi")
+    )
     title = f"neuron {neuron}, k = {int(last['frequency'][neuron])}"
-    return _alignment(record.series("phi")[0], *path, title, "training step")
+    return _alignment(record.series("phi")[0], alpha, phi, beta, psi, title, "training step")
 
 
 def _alignment(step, alpha, phi, beta, psi, title, x) -> Figure:
@@ -398,5 +400,5 @@ def _alignment(step, alpha, phi, beta, psi, title, x) -> Figure:
 def phase_align_approx(p: int, case: int) -> Figure:
     """The two published simulations of one decoupled pair, without any network."""
     z = theory.decoupled_cases(p)[case]
-    path = [z[name] for name in ("step_S", "alpha_S", "phi_S", "beta_S", "psi_S")]
+    path = z["step_S"], z["alpha_S"], z["phi_S"], z["beta_S"], z["psi_S"]
     return _alignment(*path, f"case {case + 1}, p = {p}, k = {z['k']}", "Euler step (learning rate 1)")

@@ -175,7 +175,7 @@ def draw(
 ) -> tuple[int, dict[str, str]]:
     """Every figure and table that these records allow: (files written, {file: why a record is not enough})."""
     there, count, refused = set(presets_at(p)), 0, {}
-    jobs = {name: (item, formats) for name, item in FIGURES.items()}
+    jobs: dict[str, tuple[Item, Sequence[str]]] = {name: (item, formats) for name, item in FIGURES.items()}
     jobs |= {f"{name} ": (item, ["json"]) for name, item in TABLES.items()}  # a figure may have the same name
     jobs |= {f"{name} ": (Item(make, WHOLE), ["json"]) for name, make in SUMMARIES.items()}
     for name, (item, forms) in jobs.items():

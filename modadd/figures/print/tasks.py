@@ -155,8 +155,12 @@ def attention(record: Record, example: tuple[int, ...] = (1, 2, 3)) -> Figure:
 def figures(run: Run) -> dict[str, Callable[[Record], Figure]]:
     """What is drawn of a run, by name; the numbers of the published folders are left out, as they differ by task."""
     at = "" if run.task == "addition" else "_c0"
-    made = {"training": training, "embedding": embedding, "embedding_circuit_gallery": embedding_gallery,
-            "attention": attention}  # fmt: skip
+    made: dict[str, Callable[[Record], Figure]] = {
+        "training": training,
+        "embedding": embedding,
+        "embedding_circuit_gallery": embedding_gallery,
+        "attention": attention,
+    }
     for c in tasks.shown_maps(run).tolist():
         name = "" if run.task == "addition" else f"_c{c}"
         made |= {f"error_map{name}": partial(error_map, c=c), f"tables{name}": partial(tables, c=c)}

@@ -42,7 +42,7 @@ def builds() -> dict[str, ctypes.CDLL]:
         library = ctypes.CDLL(str(file))
         # A library of another version of the source is as good as none.
         if ctypes.c_long.in_dll(library, "net_size").value == ctypes.sizeof(_Net) and library.supported():
-            library.advance.argtypes = [ctypes.c_void_p] + 3 * [ctypes.c_long] + 3 * [ctypes.c_void_p]
+            library.advance.argtypes = [ctypes.c_void_p, *3 * [ctypes.c_long], *3 * [ctypes.c_void_p]]
             found[name] = library
     return found
 

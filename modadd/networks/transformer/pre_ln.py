@@ -117,7 +117,7 @@ class Examples:
         # The examples of a look are a part of the test examples in an order that no training depends on.
         drawn = np.random.default_rng([run.seed, 3]).permutation(len(self.test_N))[:LOOK_MOST]
         self.look_N = self.test_N[torch.from_numpy(np.sort(drawn)).to(device)]
-        self.epoch, self.order_N = None, None
+        self.epoch, self.order_N = -1, self.train_N
 
     def place(self, step: int):
         """Put the batch of this step where the graph reads it.  It depends on seed and step alone: each epoch
