@@ -75,7 +75,7 @@ with left:
     st.dataframe(
         look, hide_index=True, on_select="rerun", selection_mode="single-cell", key="claims-matrix", row_height=ROW,
         height=ROW * (len(names) + 1) + 12,
-        column_config={"claim": st.column_config.TextColumn(width="large", pinned=True)},
+        column_config={"claim": st.column_config.TextColumn(width="large")},
     )  # fmt: skip
 with right:
     counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in claims.VERDICTS}

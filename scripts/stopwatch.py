@@ -1,6 +1,7 @@
 """How fast the lab answers, measured where it counts: in Chromium, against a server of its own.
 
-    p slider       from moving p = 23 to 97 until every chart of the page is drawn
+    p slider       from moving p = 23 to about 97 until every chart of the page is drawn
+    dragging       distinct pictures a second while the thumb of the step is dragged
     a move         from pressing Back at p = 97 until the last chart is drawn anew
     the player     distinct pictures a second while it plays, of every chart in view
     the first run  from opening Home over an empty cache to the first live curve
@@ -9,18 +10,20 @@ Needs the development requirements (playwright, `pip install -r requirements-dev
 """
 
 import contextlib
+import math
 import os
 import platform
 import statistics
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cli
 from serving import CHROMIUM, chromium, server
 
-PAGES = ("Overview", "Weights", "Phases", "Logits", "Lottery", "Grokking")
+PAGES = ("Overview", "Weights", "Phases", "Logits", "Lottery", "Gradient_flow", "Grokking")
 SPEED = 15  # frames a second that the player is asked for
 SETTLED = 700  # milliseconds without a new picture after which a page is drawn
 
@@ -107,23 +110,28 @@ def answered(tab) -> float:
     return tab.evaluate("(window.pictures.at(-1)[0] - window.asked) / 1000")
 
 
+def track(tab, what: str) -> dict:
+    """Where a slider of the instrument bar can be dragged."""
+    return tab.locator(what).bounding_box()
+
+
 def slider(tab) -> float:
     """Move p from 23 to 97."""
-    tab.locator(".st-key-p").scroll_into_view_if_needed()
-    track = tab.locator(".st-key-p [role=group] > div").first.bounding_box()
-    y = track["y"] + track["height"] / 2
-    tab.mouse.move(track["x"] + track["width"] * (23 - 3) / 196, y)
+    box = track(tab, ".bar .modulus")
+    at = lambda p: box["x"] + 8 + (box["width"] - 16) * (p - 3) / 196  # noqa: E731
+    y = box["y"] + box["height"] / 2
+    tab.mouse.move(at(23), y)
     tab.mouse.down()
-    tab.mouse.move(track["x"] + track["width"] * (97 - 3) / 196, y, steps=5)
+    tab.mouse.move(at(97), y, steps=2)
     ask(tab)
     tab.mouse.up()
-    tab.wait_for_function("location.search.includes('p=97')")
+    tab.wait_for_function("location.search.includes('p=9')")
     return answered(tab)
 
 
 def moves(tab, count: int = 4) -> dict:
     """Press Back some times; the median, and how many charts were drawn anew."""
-    times, charts, back = [], set(), tab.locator(".st-key-step-Back button")
+    times, charts, back = [], set(), tab.get_by_role("button", name="Back", exact=True)
     while len(times) < count and back.is_enabled():
         ask(tab)
         back.click()
@@ -132,21 +140,37 @@ def moves(tab, count: int = 4) -> dict:
     return {"seconds": statistics.median(times), "charts": len(charts)}
 
 
+def drag(tab, seconds: float = 3) -> float:
+    """Drag the step to and fro; distinct pictures a second of the chart that is drawn most often."""
+    box = track(tab, ".player .time input")
+    y, middle, reach = box["y"] + box["height"] / 2, box["x"] + box["width"] / 2, 0.45 * box["width"]
+    tab.mouse.move(middle + reach, y)
+    time.sleep(SETTLED / 1000 * 5)  # the frames come ahead
+    tab.mouse.down()
+    ask(tab)
+    since = time.perf_counter()
+    while (now := time.perf_counter() - since) < seconds:
+        tab.mouse.move(middle + reach * math.cos(2 * math.pi * now / seconds), y)
+    drawn = tab.evaluate("window.pictures")
+    tab.mouse.up()
+    counts = Counter(key for _, key in drawn)
+    return max(counts.values(), default=0) / seconds
+
+
 def play(tab, longest: float = 8) -> dict:
     """Play from the start at SPEED; distinct pictures a second of the charts in view, of the slowest, the median and
     the fastest of them."""
-    if tab.locator(".st-key-step-Back button").is_enabled():
+    if tab.get_by_role("button", name="Back", exact=True).is_enabled():
         ask(tab)
-        tab.locator(".st-key-step-Start button").click()
+        tab.locator(".player .ends .first").click()
         answered(tab)
-    tab.locator(".st-key-step-speed").get_by_role("combobox").click()
-    tab.get_by_role("option", name=f"{SPEED} frames/s", exact=True).click()
-    tab.locator(".st-key-step-play").get_by_role("button", name="Play").click()
-    tab.locator(".st-key-step-play").get_by_role("button", name="Pause").wait_for()
+    tab.locator(".player .speed").select_option(str(SPEED))
+    tab.locator(".player").get_by_role("button", name="Play").click()
+    tab.locator(".player").get_by_role("button", name="Pause").wait_for()
     tab.locator("[class*=st-key-chart-] .marks").first.scroll_into_view_if_needed()
     ask(tab)
     since = time.perf_counter()
-    while time.perf_counter() - since < longest and tab.locator(".st-key-step-play").get_by_text("Pause").count():
+    while time.perf_counter() - since < longest and tab.locator(".player .play[title=Pause]").count():
         time.sleep(0.1)
     drawn, near = tab.evaluate("window.pictures"), set(tab.evaluate(IN_VIEW))
     of = {key: [at for at, name in drawn if name == key] for key in near}
@@ -169,14 +193,15 @@ def first_curve(browser) -> float:
 
 def measure(browser, pages, moduli) -> dict:
     """All numbers, as they are printed with --json."""
-    found = {"play": [], "move": [], "slider": []}
+    found = {"play": [], "move": [], "drag": [], "slider": []}
     with tempfile.TemporaryDirectory() as cache, server(cache) as lab:
         for page in pages:
             for p in moduli:
                 with opened(browser, f"{lab.url}/{page}?p={p}") as tab:
-                    if not tab.locator(".st-key-step-play").count():
+                    if not tab.locator(".player.docked .play").count():
                         continue
                     found["move"].append({"page": page, "p": p, **moves(tab)})
+                    found["drag"].append({"page": page, "p": p, "rate": drag(tab)})
                     found["play"].append({"page": page, "p": p, **play(tab)})
             with opened(browser, f"{lab.url}/{page}?p=23") as tab:
                 found["slider"].append({"page": page, "seconds": slider(tab)})
@@ -204,6 +229,8 @@ def table(found: dict):
         shown.add_row("p slider to a drawn page", row["page"], "23 → 97", f"{row['seconds']:.2f} s")
     for row in found["move"]:
         shown.add_row("a move of the player", row["page"], str(row["p"]), f"{row['seconds']:.2f} s")
+    for row in found["drag"]:
+        shown.add_row("dragging the step", row["page"], str(row["p"]), f"{row['rate']:.1f} pictures/s")
     for row in found["play"]:
         rates = f"{row['slowest']:.1f} to {row['fastest']:.1f} frames/s"
         shown.add_row("the player", row["page"], str(row["p"]), f"{rates}, {row['charts']} charts")

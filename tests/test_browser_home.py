@@ -14,7 +14,7 @@ CURVE = ".st-key-chart-home-Accuracy svg.marks g.mark-line path[d*=L]"
 
 def test_home_trains_draws_and_leads_on(server, tab):
     tab.goto(server)
-    again = tab.get_by_role("button", name="Train it again before my eyes")
+    again = tab.get_by_role("button", name="Watch it train again")
     again.and_(tab.locator(":enabled")).click()  # others may have seen the first training
     tab.wait_for_function("/step [1-9][\\d,]* of/.test(document.querySelector('[data-testid=stProgress]').innerText)")
     tab.locator(CURVE).first.wait_for(state="attached")

@@ -49,7 +49,7 @@ def test_a_chart_and_a_run_are_taken_home_and_the_bundle_opens_as_the_run(server
     assert b"%%EOF" in chart["pdf"][1][-20:]
 
     tab.goto(f"{server}/Live?run={RUN.id}")
-    tab.get_by_text("Take this run along").click()
+    tab.get_by_text("Export", exact=True).click()
     name, content = saved(tab, "Record as safetensors")
     assert name == f"{RUN.id}.safetensors"
     assert_same_training(tensors.from_safetensors(content), record)

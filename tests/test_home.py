@@ -49,7 +49,7 @@ def test_home_tells_of_the_finished_network_in_its_own_numbers(app):
     assert f"{record.summary['mean_abs_sin_D']:.2f}" in said
     assert len(test.get("vega_lite_chart")) == 3
     assert len(test.get("image")) == 1
-    next(button for button in test.button if button.label.startswith("Train it again")).click().run()
+    next(button for button in test.button if button.label.startswith("Watch it train again")).click().run()
     assert not test.exception
     assert ui.lab().job(SMALL.id).active
 
