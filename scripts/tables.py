@@ -2,12 +2,15 @@
 
 python scripts/tables.py                 # both, as Markdown
 python scripts/tables.py --p 23 53       # the first at these moduli
+python scripts/tables.py --write         # both into README.md, in the place of those that are there
 """
 
 import math
+import re
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import cli
 
@@ -17,11 +20,15 @@ from modadd.many import atlas, survey
 from modadd.records import store
 from modadd.runs import Run
 
+README = Path(__file__).resolve().parents[1] / "README.md"
+
 
 @dataclass(kw_only=True)
 class Flags:
     p: tuple[int, ...] = (23, 53, 97, 149, 199)
     """Moduli of the first table."""
+    write: bool = False
+    """Put the tables into README.md instead of printing them."""
 
 
 def rounded(row: dict, name: str) -> str:
@@ -80,14 +87,30 @@ def judged(rows: list[dict]) -> str:
     return markdown(["claim", *claims.VERDICTS[:4]], body, False)
 
 
-def main(flags: Flags):
+def tables(moduli: tuple[int, ...] = Flags.p) -> list[str]:
+    """Both tables, of the atlas alone."""
     with tempfile.TemporaryDirectory() as empty:
         shelf = store.Store(empty)
         rows = [row for row in atlas.table(shelf)[0] if row["seed"] == Run.seed]
         shelf.close()
-    print(measured(rows, flags.p))
-    print()
-    print(judged(rows))
+    return [measured(rows, moduli), judged(rows)]
+
+
+def put(table: str, text: str) -> str:
+    """The text with this table in the place of the one that has the same first column, and begins so."""
+    begin = re.escape(table.split(" | ")[0] + " | " + table.split(" | ")[1])
+    return re.sub(rf"^{begin}.*\n(\|.*\n)*", lambda _: f"{table}\n", text, count=1, flags=re.MULTILINE)
+
+
+def main(flags: Flags):
+    made = tables(flags.p)
+    if not flags.write:
+        print("\n\n".join(made))
+        return
+    text = README.read_text()
+    for table in made:
+        text = put(table, text)
+    README.write_text(text)
 
 
 if __name__ == "__main__":

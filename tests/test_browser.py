@@ -69,20 +69,6 @@ def test_leaving_the_page_and_coming_back_finds_the_run(server, tab):
     tab.get_by_role("button", name="Resume").wait_for()
 
 
-def test_overview_of_23_is_drawn_within_three_seconds(server, browser):
-    def visit() -> float:
-        tab = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        clock = time.perf_counter()
-        tab.goto(f"{server}/Overview?p=23")
-        tab.locator(".st-key-chart-logits-grokking .marks").wait_for()
-        seconds = time.perf_counter() - clock
-        tab.context.close()
-        return seconds
-
-    visit()  # the first visit of all loads the atlas and the libraries
-    assert any(visit() < 3 for _ in range(3))
-
-
 PICTURE = """key => {
     const chart = document.querySelector(`.st-key-chart-${key} .marks`)
     return chart === null ? '' : chart.tagName === 'CANVAS' ? chart.toDataURL() : chart.innerHTML

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import tables
 import tree
 from serving import ROOT
 
@@ -87,6 +88,13 @@ def test_every_page_and_module_of_the_readme_is_there():
         assert (ROOT / path).exists(), path
     for name, _ in ui.PAGES.values():
         assert f"\n| {name} |" in text, name
+
+
+def test_the_tables_of_the_readme_are_those_of_the_atlas():
+    text = (ROOT / "README.md").read_text()
+    for table in tables.tables():
+        assert table in text, "run python scripts/tables.py --write"
+        assert tables.put(table, text) == text
 
 
 def test_pictures_of_the_readme_stay_small():
