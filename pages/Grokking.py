@@ -1,5 +1,7 @@
 """Memorise, then generalise: the three stages of grokking, what drives them, and how they depend on p."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from modadd import data, ui
@@ -33,7 +35,9 @@ drawn = {
         ("loss", curves.losses), ("alignment", curves.misalignment), ("sparsity", grokking.sparsity),
         ("order", curves.order), ("forces", grokking.forces),
     )
-} | {"accuracy": curves.accuracies(record, record.step, log_steps, ends, height=240)}  # fmt: skip
+}  # fmt: skip
+accuracy = curves.accuracies(record, record.step, log_steps, ends)
+drawn["accuracy"] = replace(accuracy, title="Who is right? · Fig. 13")
 
 
 def near(goal: int | None, holding: str):
@@ -46,7 +50,7 @@ def near(goal: int | None, holding: str):
 def body(step: int):
     """Everything that moves with the step."""
     seen = record.at(step, "probability", "nearest")
-    probability = lambda at: grids.probability(*moment(at), side=250)  # noqa: E731
+    probability = lambda at: grids.probability(*moment(at), side=230)  # noqa: E731
     ui.row(
         ("grokking-accuracy", drawn["accuracy"].at),
         ("grokking-probability", probability if seen else "This record keeps no probabilities of its answers."),

@@ -396,3 +396,10 @@ def test_heatmaps_begin_at_the_ground_of_their_theme(monkeypatch):
     brightness = lambda hue: sum(int(hue[i : i + 2], 16) for i in (1, 3, 5))  # noqa: E731
     assert brightness(middle(light)) > 600
     assert brightness(middle(dark)) < 150
+
+
+def test_frequencies_are_named_once_in_the_legend():
+    for K_ in (1, 2, 3, 11, 99):
+        values = style.ring_legend("k", 1, K_)["values"]
+        assert len(set(values)) == len(values) <= 5
+        assert set(values) <= set(range(1, K_ + 1))

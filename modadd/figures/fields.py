@@ -89,7 +89,7 @@ def _axis(side: Side) -> alt.Axis:
     words = json.dumps({f"{place:g}": name for place, name in side.written})
     return alt.Axis(
         title=side.title, grid=False, values=[place for place, _ in side.written], labelOverlap="greedy",
-        labelExpr=f"{words}[datum.value]", labels=bool(side.written), ticks=False,
+        labelExpr=f"{words}[datum.value]", labels=bool(side.written), ticks=False, tickCount=len(side.written),
     )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def _ends(colour: alt.Color) -> alt.Chart:
 
 
 def scale_of(
-    title: str, colours: tuple[str, ...], kind: str = "linear", form: str = ".2~g", key: bool = True
+    title: str, colours: tuple[str, ...], kind: str = "linear", form: str = ".2~r", key: bool = True
 ) -> alt.Color:
     """Colours over the column `value`, from the least to the largest there is, with their legend on top."""
     legend = alt.Legend(

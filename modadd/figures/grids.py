@@ -93,11 +93,11 @@ def probability(frame: Frame, run: Run, step: int, side: int = SIDE) -> Chart:
     """Probability of the right answer of every ordered pair; a ring in every cell that is held out, where cells are
     large enough for one."""
     values, kind = data.grid(frame["probability"], run.p), data.kinds(run).ravel()
-    told = ", ".join(f"{name} {value:.3f}" for name, value in mean_probability(frame, run).items())
+    told = ", ".join(f"{name} {value:.2f}" for name, value in mean_probability(frame, run).items())
     rings = run.p <= DOTS_UP_TO and (kind == data.HELD_OUT).any()
     return Chart(
         _probabilities(values, kind, run.p, side), f"Probability of the right answer at step {step:,}",
-        f"x down, y across. Mean: {told}." + " Rings: held out." * bool(rings),
+        f"Mean: {told}{' (ringed)' if rings else ''}.",
         f"Probability of the right answer to every pair of residues at step {step:,}", lambda: cells(frame, run),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from ..maths.fourier import wrap
 from ..records.rows import SHOWN, round_robin
 from .chart import Chart, drawing
 from .fields import heatmap, modes, unnamed
-from .style import COLOURS, DASHED, HEIGHT, named, ring_scale, table, tips
+from .style import COLOURS, DASHED, HEIGHT, named, ring_legend, ring_scale, table, tips
 
 __all__ = ["SHOWN", "WINDOW", "alignment", "phase_scatter", "phases_table", "round_robin", "spectra"]
 
@@ -28,7 +28,7 @@ def phases_table(frame: Frame):
 
 
 def phase_scatter(
-    frame: Frame, K: int, step: int, neuron: int | None = None, limit: int = 1024, side: int = 300, pick: bool = False
+    frame: Frame, K: int, step: int, neuron: int | None = None, limit: int = 1024, side: int = 280, pick: bool = False
 ) -> Chart:
     """psi against 2 phi of every neuron, in units of pi, coloured by its frequency; with `pick`, a click on a dot
     selects its neuron, under the name `dot`."""
@@ -57,9 +57,7 @@ def _phase_scatter(K, side, pick):
     axis = {"scale": alt.Scale(domain=[0, 2], nice=False), "axis": alt.Axis(values=[0, 0.5, 1, 1.5, 2])}
     at = {"x": alt.X("two_phi:Q", title="2φ (units of π)", **axis),
           "y": alt.Y("psi:Q", title="ψ (units of π)", **axis)}  # fmt: skip
-    key = alt.Legend(
-        orient="top", title="frequency k", titleOrient="left", format="d", tickCount=min(4, K), gradientLength=140
-    )
+    key = ring_legend("frequency k", 1, K)
     dots = (
         alt.Chart(named("dots"), name="dots")
         .mark_circle(size=22, opacity=1)

@@ -71,6 +71,12 @@ def hues(names, colours: dict[str, str], field: str = "curve", legend: alt.Legen
     return alt.Color(f"{field}:N", scale=scale, legend=legend, sort=list(names), **more)
 
 
+def ring_legend(title: str, first: int, count: int, most: int = 5, length: int = 140) -> alt.Legend:
+    """The legend of `ring_scale`: whole numbers, each once."""
+    values = list(range(first, first + count, -(-count // most)))
+    return alt.Legend(orient="top", title=title, titleOrient="left", format="d", values=values, gradientLength=length)
+
+
 def legend(symbol: str = "stroke", **how) -> alt.Legend:
     """A legend on top of the plot."""
     return alt.Legend(**({"orient": "top", "title": None, "symbolType": symbol, "symbolOpacity": 1} | how))

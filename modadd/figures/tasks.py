@@ -23,6 +23,7 @@ from .style import (
     few,
     named,
     ring,
+    ring_legend,
     ring_scale,
     share_axis,
     square_axes,
@@ -269,9 +270,7 @@ def pair(
 def _pair(p, k, titles, reach, side):
     axes = square_axes(*titles, reach)
     web = alt.Chart(named("web")).mark_line(strokeWidth=0.8, color=COLOURS["others"])
-    key = alt.Legend(
-        orient="top", title=f"{k}·a mod {p}", titleOrient="left", format="d", tickCount=3, gradientLength=90
-    )
+    key = ring_legend(f"{k}·a mod {p}", 0, p, 4, 90)
     dots = alt.Chart(named("dots")).mark_circle(size=40, opacity=1).encode(
         **axes, color=alt.Color("turn:Q", scale=ring_scale(0, p), legend=key),
         tooltip=tips(residue="residue", turn=f"{k}·a mod {p}"),

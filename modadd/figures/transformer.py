@@ -29,6 +29,7 @@ from .style import (
     long,
     named,
     ramp,
+    ring_legend,
     ring_scale,
     square_axes,
     table,
@@ -213,7 +214,7 @@ def circle(points_P2: np.ndarray, k: int, share: float, step: int, side: int = 3
 def _circle(p, reach, side):
     axes = square_axes("for cos wₖa", "for sin wₖa", reach)
     web = alt.Chart(named("web")).mark_line(strokeWidth=0.8, color=COLOURS["others"])
-    key = alt.Legend(orient="top", title="k·a mod p", titleOrient="left", format="d", tickCount=4, gradientLength=120)
+    key = ring_legend("k·a mod p", 0, p)
     dots = (
         alt.Chart(named("dots"))
         .mark_circle(opacity=1, size=42)

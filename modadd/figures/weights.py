@@ -11,7 +11,20 @@ from .chart import Chart, drawing
 from .fields import counted, heatmap
 from .fields import modes as mode_side
 from .neurons import CELLS
-from .style import COLOURS, DIVERGING, few, hues, legend, named, ring_scale, square_axes, table, tips, unit_circle
+from .style import (
+    COLOURS,
+    DIVERGING,
+    few,
+    hues,
+    legend,
+    named,
+    ring_legend,
+    ring_scale,
+    square_axes,
+    table,
+    tips,
+    unit_circle,
+)
 
 BOTH = tuple(style.LAYERS)
 
@@ -129,9 +142,7 @@ def _circle(p, layer, side):
     rest = alt.Chart(named("rest")).mark_line(strokeWidth=1, strokeDash=[2, 3], color=COLOURS["others"])
     web = alt.Chart(named("web")).mark_line(strokeWidth=0.8, color=COLOURS["others"])
     dots = alt.Chart(named("dots")).mark_circle(opacity=1, stroke=DIVERGING["light"][2], strokeWidth=0.5)
-    key = alt.Legend(
-        orient="top", title="k·j mod p", titleOrient="left", format="d", tickCount=min(4, p), gradientLength=120
-    )
+    key = ring_legend("k·j mod p", 0, p)
     dots = dots.encode(
         **at,
         size=alt.Size("size:Q", scale=alt.Scale(range=[15, 190], zero=True), legend=None),

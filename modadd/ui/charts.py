@@ -36,7 +36,7 @@ Shown = Chart | Callable[[int], Chart] | str
 def specification(chart) -> dict:
     """Vega-Lite of any chart, with the data as Arrow tables under `datasets`."""
     drawn = Drawing.of(chart.drawing if isinstance(chart, Chart) else chart)
-    return {"datasets": drawn.tables} | complete(drawn.spec, QUIET)
+    return {"datasets": drawn.tables, "padding": {"bottom": 6}} | complete(drawn.spec, QUIET)
 
 
 def draw(chart: Shown, key: str, says: str = "", pick=None) -> Any:
