@@ -1,6 +1,7 @@
 """The house: public names, what an import costs, and which way imports point."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -102,3 +103,11 @@ def test_no_module_imports_itself_by_way_of_others():
         str(file.relative_to(HOUSE).with_suffix("")): modules_of(file) for file in MODULES if file.stem != "__init__"
     }
     TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="this machine has no C compiler")
+@pytest.mark.skipif(not (HOUSE.parent / "modadd.egg-info").exists(), reason="this folder is not the installed one")
+def test_the_installation_built_the_compiled_step():
+    from modadd.networks.mlp import compiled
+
+    assert compiled.builds()
