@@ -55,7 +55,10 @@ def provenance(record: Record) -> str:
     if "imported" in origin:
         return f"step {record.step:,}, imported as {plain(origin['imported'])} on {plain(origin['finished'], 10)}"
     taken = f", brought here as {plain(origin['bundle'])}" if "bundle" in origin else ""
-    devices = dict.fromkeys(str(one.get("device")) for one in origin.get("machines") or [origin])
+    devices = dict.fromkeys(
+        str(one.get("device")) + f", {one.get('step')} step" * bool(one.get("step"))
+        for one in origin.get("machines") or [origin]
+    )
     return (
         f"{record.step:,} steps in {duration(origin['seconds'])} on {plain(', then '.join(devices))}, "
         f"{record.run.precision}, torch {plain(origin['torch'])}, {plain(origin['finished'], 10)}{taken}"
