@@ -88,7 +88,7 @@ def judge(record: Record) -> list[dict]:
         waits = due is not None and due > record.step
         verdict, words = claim.verdict(number.value, soon, waits), claim.written(found)
         if verdict == NOT_YET and claim.flows and waits:
-            words += f"; the flow expects 90 % aligned by step {due:,}"
+            words += f"; the flow expects 90 % aligned by step {due:,}" + ", had the loss stayed near ln p" * (not soon)
         rows.append({
             "name": claim.name, "statement": claim.statement, "expected": claim.expected, "value": number.value,
             "low": number.low, "high": number.high, "measured": words, "verdict": verdict, "page": claim.page,
