@@ -16,7 +16,7 @@ import cli
 
 from modadd import data, preset
 from modadd.analysis import claims, lottery
-from modadd.many import atlas, survey
+from modadd.many import atlas, replicas, survey
 from modadd.records import store
 from modadd.runs import Run
 
@@ -63,35 +63,51 @@ def markdown(head: list[str], body: list[list[str]], numbers: bool) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
+def written(row: dict, name: str, form) -> str:
+    """A cell of the first table."""
+    if row.get(name) is None:
+        return "–"
+    tell = (lambda value: form({name: value}, name)) if form is rounded else (lambda value: format(value, form))
+    if name in row["spread"]:
+        tell = tell if form is not of_pairs else "{:.0%}".format
+        low, high = row["spread"][name]
+        return f"{tell(row[name])} ({tell(low)} to {tell(high)})"
+    return of_pairs(row, name) if form is of_pairs else tell(row[name])
+
+
 def measured(rows: list[dict], moduli: tuple[int, ...]) -> str:
-    """One row a modulus; what was not reached is a dash."""
-    found = {(row["p"], row["preset"]): row for row in rows if row["where"] == "atlas"}
+    """One row a modulus; what was not reached is a dash.  A cell over several seeds is the median, with both ends."""
+    found = {(row["p"], row["preset"]): row for row in replicas.medians(rows)}
     body = []
     for p in moduli:
         cells = [(found.get((p, which), {}), name, form) for which, name, form in MEASURES.values()]
-        body.append([str(p), *(
-            "–" if row.get(name) is None else form(row, name) if callable(form) else format(row[name], form)
-            for row, name, form in cells
-        )])  # fmt: skip
+        body.append([str(p), *(written(*cell) for cell in cells)])
     return markdown(["p", *MEASURES], body, True)
 
 
 def judged(rows: list[dict]) -> str:
-    """One row a claim: in how many runs that can be judged it holds, in part, or fails; and in how many not yet."""
-    words = Counter((row["claim"], row["verdict"]) for row in survey.verdicts(rows))
-    body = []
+    """One row a claim: in how many runs of the presets' own seed that can be judged it holds, in part, or fails; in
+    how many not yet; and, where there are several seeds, at how many moduli and presets all of them agree."""
+    words = Counter((row["claim"], row["verdict"]) for row in survey.verdicts(r for r in rows if r["seed"] == Run.seed))
+    groups, body = {}, []
+    for row in survey.verdicts(rows):
+        if row["verdict"] in claims.VERDICTS[:3]:
+            groups.setdefault((row["claim"], row["p"], row["preset"]), []).append(row["verdict"])
+    several = [(name, set(verdicts)) for (name, _, _), verdicts in groups.items() if len(verdicts) > 1]
     for claim in claims.CLAIMS:
         holds, partly, fails, later = (words[claim.name, verdict] for verdict in claims.VERDICTS[:4])
         if (total := holds + partly + fails) or later:
             body.append([claim.statement, *(f"{count} of {total}" for count in (holds, partly, fails)), str(later)])
-    return markdown(["claim", *claims.VERDICTS[:4]], body, False)
+            mine = [verdicts for name, verdicts in several if name == claim.name]
+            body[-1] += [f"{sum(len(one) == 1 for one in mine)} of {len(mine)}" if mine else "–"] if several else []
+    return markdown(["claim", *claims.VERDICTS[:4], *(["seeds agree"] if several else [])], body, False)
 
 
 def tables(moduli: tuple[int, ...] = Flags.p) -> list[str]:
     """Both tables, of the atlas alone."""
     with tempfile.TemporaryDirectory() as empty:
         shelf = store.Store(empty)
-        rows = [row for row in atlas.table(shelf)[0] if row["seed"] == Run.seed]
+        rows = atlas.table(shelf)[0]
         shelf.close()
     return [measured(rows, moduli), judged(rows)]
 
