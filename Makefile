@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test test-slow faults lint lock
+.PHONY: app test test-slow faults mutants lint lock
 
 $(VENV)/ready: requirements.txt requirements-dev.txt pyproject.toml modadd/networks/mlp/native/step.c
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,11 @@ test-slow: $(VENV)/ready
 # Everything that can go wrong, tried; writes docs/faults.md.
 faults: $(VENV)/ready
 	$(BIN)/python scripts/faults.py
+
+# Changes the program on purpose and lists what no test notices; hours at full length.
+mutants: $(VENV)/ready
+	$(BIN)/python scripts/mutants.py --named
+	$(BIN)/python scripts/mutants.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
