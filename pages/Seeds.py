@@ -132,7 +132,7 @@ def watch():
     shown = ends if grokking else ends[:1]
     ui.show(many.stage_ends(list(records), shown, watched, threshold), "seeds-ends")
     st.subheader("Seed by seed")
-    rows = []
+    rows, home = [], "Grokking" if grokking else "Live"
     for seed, record in records.items():
         told = record.summary
         end1, end2 = measures.stages(record, threshold)
@@ -146,7 +146,7 @@ def watch():
                 "test accuracy": told["test_accuracy"],
                 "held out": told["held_out_accuracy"],
                 "IPR": told["ipr"],
-                "run": None if record.run.id in lines else f"/{'Grokking' if grokking else 'Live'}?run={record.run.id}",
+                "run": None if record.run.id in lines else f"./{home}?run={record.run.id}",
             }
         )
     ui.table(rows, ("run",))

@@ -45,14 +45,14 @@ def server(cache: Path, log: Path | None = None, **environment: str) -> Iterator
             command, cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"MODADD_CACHE": str(cache)} | environment
         )
         try:
-            _wait(process, port)
+            wait(process, port)
             yield Server(process.pid, port)
         finally:
             process.terminate()
             process.wait(60)
 
 
-def _wait(process: subprocess.Popen, port: int):
+def wait(process: subprocess.Popen, port: int):
     """Come back when somebody listens at this port."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:

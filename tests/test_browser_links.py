@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import serving
 from browser import at_step, in_a_browser, step_of
 
 from modadd import preset
@@ -90,3 +91,17 @@ def test_two_runs_are_compared_and_follow_the_player(server, tab):
     tab.get_by_text("quad_random, step 5,000").first.wait_for(timeout=120_000)  # the film ends by itself
     tab.wait_for_function("!location.search.includes('step=')")
     assert tab.get_by_test_id("stException").count() == 0
+
+
+def test_the_lab_keeps_to_the_path_that_a_proxy_gives_it(tab, tmp_path):
+    with serving.server(tmp_path, STREAMLIT_SERVER_BASE_URL_PATH="lab") as lab:
+        asked = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(f"{lab.url}/lab/Glossary")
+        tab.get_by_text("Inside").first.click()
+        tab.get_by_text("Phases", exact=True).last.click()
+        tab.wait_for_url(f"{lab.url}/lab/Phases*")
+        tab.get_by_test_id("stVegaLiteChart").first.wait_for()
+        tab.go_back()
+        tab.wait_for_url(f"{lab.url}/lab/Glossary*")
+    assert not [url for url in asked if url.startswith("http") and not url.startswith(f"{lab.url}/lab/")]

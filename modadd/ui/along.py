@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from urllib.parse import urlsplit
+from urllib.parse import urljoin
 
 import pyarrow as pa
 import streamlit as st
@@ -13,13 +13,12 @@ from .charts import csv
 
 def take_along(record: Record):
     """Four files of a run, each made when it is asked for."""
-    run_id, here = record.run.id, urlsplit(st.context.url or "")  # which is not known any more once a file is made
+    run_id, here = record.run.id, st.context.url  # which is not known any more once a file is made
 
     def bundled() -> bytes:
         from ..exchange import bundle
 
-        server = [f"{here.scheme}://{here.netloc}"] if here.netloc else []
-        return bundle.write(record, bundle.view(record.run, *server))
+        return bundle.write(record, bundle.view(record.run, urljoin(here, ".")) if here else None)
 
     def whole() -> bytes:
         from ..exchange.tensors import to_safetensors
