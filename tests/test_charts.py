@@ -276,7 +276,8 @@ def test_a_cosine_makes_one_turn_in_the_order_in_which_it_is_drawn():
     near = np.interp([row["turn"] for row in dots], *np.array([(row["turn"], row["weight"]) for row in line]).T)
     np.testing.assert_allclose([row["weight"] for row in dots], near, atol=0.01)
     assert chart.title == "Neuron 5, input: k = 7, R² = 1.000"
-    assert "7·j mod 23" in words(chart)
+    assert "k·j mod p" in words(chart)
+    assert "7·j mod 23" in chart.caption
 
 
 # -- the lottery ----------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def test_nonsense_from_the_browser_leaves_a_step_that_there_is(app):
     assert not wish(test, p="<b>", run="x", axis=3).exception
 
 
-@pytest.mark.parametrize("page", ["Overview", "Phases", "Logits"])
+@pytest.mark.parametrize("page", ["Overview", "Phases", "Logits", "Weights"])
 def test_a_film_brings_every_chart_at_every_moment(app, page):
     test = tell(app(page, p="23"), film=True)
     film, moments = film_of(test), player(test)["moments"]

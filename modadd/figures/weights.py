@@ -61,7 +61,7 @@ def cosine_fit(found: dict, layer: str, neuron: int, step: int, height: int = 19
     tables = {"curve": table(turn=fine, weight=curve), "dots": fit_table(found)}
     r2 = "–" if found["r2"] is None else f"{found['r2']:.3f}"
     return Chart(
-        drawing(_cosine_fit, tables, p=p, layer=layer, k=k, height=height),
+        drawing(_cosine_fit, tables, p=p, layer=layer, height=height),
         f"Neuron {neuron}, {layer}: k = {k}, R² = {r2}",
         f"Weight of residue j at {k}·j mod {p}, where frequency {k} makes one turn, at step {step:,}. Line: the cosine "
         "nearest to the weights, R² of their variance.",
@@ -69,8 +69,8 @@ def cosine_fit(found: dict, layer: str, neuron: int, step: int, height: int = 19
     )  # fmt: skip
 
 
-def _cosine_fit(p, layer, k, height):
-    x = alt.X("turn:Q", title=f"{k}·j mod {p}" if k > 1 else "residue j", axis=alt.Axis(grid=False, tickMinStep=1),
+def _cosine_fit(p, layer, height):
+    x = alt.X("turn:Q", title="k·j mod p", axis=alt.Axis(grid=False, tickMinStep=1),
               scale=alt.Scale(domain=[-0.5, p], nice=False))  # fmt: skip
     y = alt.Y("weight:Q", title=f"{layer} weight", axis=alt.Axis(tickCount=4))
     line = alt.Chart(named("curve")).mark_line(strokeWidth=1.6, color=COLOURS["others"])

@@ -25,6 +25,7 @@ CSS = """
 [class*="st-key-figure-"] [class*="st-key-save-"] button {min-height: 1.5rem; padding: 0 .4rem}
 [class*="st-key-figure-"]:is(:hover, :focus-within) [class*="st-key-save-"] {opacity: 1}
 @media (hover: none) {[class*="st-key-figure-"] [class*="st-key-save-"] {opacity: 1}}
+[class*="st-key-title-"] {flex-wrap: nowrap}
 [class*="st-key-chart-"] [data-testid="stElementToolbar"] {display: none}
 [class*="st-key-chart-"] :is(svg.marks, canvas.marks) {max-width: 100%; height: auto !important}
 """
@@ -80,7 +81,7 @@ def show(chart: Shown, key: str, pick=None, file: str | None = None):
         st.info(chart)
         return
     with st.container(key=f"figure-{key}", gap="xxsmall"):
-        head = st.container(horizontal=True, vertical_alignment="center")
+        head = st.container(horizontal=True, vertical_alignment="center", key=f"title-{key}")
         now = draw(chart, key, "", pick)
         with head:
             st.markdown(f"**{now.title}**", width="stretch")
