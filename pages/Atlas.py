@@ -8,6 +8,7 @@ from modadd import ui
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
 from modadd.many import atlas, replicas, survey
+from modadd.maths.measures import STAGE_ACCURACY
 from modadd.runs import P_MAX, P_MIN, PRESETS
 
 SHOWN_TOGETHER = ("standard", "grokking")  # the Overview shows these two; any other run opens on Live
@@ -99,7 +100,7 @@ show(over_p.over_p(drawn, big, seam, big=True), "atlas-big")
 
 worst = min(rows, key=lambda row: row["train_accuracy"])
 sparse = sorted((row["ipr"], row["p"]) for row in rows if row["preset"] == "quad_random" and row["p"] > P_MIN)
-unsure = lambda r: r["train_accuracy"] > 0.95 and r["train_loss"] > np.log(r["p"]) / 2  # noqa: E731
+unsure = lambda r: r["train_accuracy"] > STAGE_ACCURACY and r["train_loss"] > np.log(r["p"]) / 2  # noqa: E731
 tiny, rounded = survey.coarse(rows)
 partial = [row["p"] for row in rows if row["all_pairs"] == 0]
 old_fits = f"Fitted to the pairs with x = 0 alone at p = {survey.spans(partial)}." if partial else ""
@@ -112,9 +113,9 @@ laws = "; ".join(
 notes = {
     "Does it learn?": "The lowest training accuracy at the end is "
     f"{worst['train_accuracy']:.2%} ({worst['preset']}, p = {worst['p']}). Held-out accuracy ends below 95 % at p = "
-    f"{where(lambda r: (r['held_out_accuracy'] or 1) < 0.95)}. Correct but not confident, with a loss above half of a "
-    f"blind guess's ln p: quad_single_freq at p = {where(unsure, 'quad_single_freq')}, relu_single_freq at p = "
-    f"{where(unsure, 'relu_single_freq')}. Of {tiny} runs whose loss ends below {survey.COARSE:g} nats, {rounded} "
+    f"{where(lambda r: (r['held_out_accuracy'] or 1) < STAGE_ACCURACY)}. Correct but not confident, with a loss above "
+    f"half of a blind guess's ln p: quad_single_freq at p = {where(unsure, 'quad_single_freq')}, relu_single_freq at "
+    f"p = {where(unsure, 'relu_single_freq')}. Of {tiny} runs whose loss ends below {survey.COARSE:g} nats, {rounded} "
     f"end on a whole number of half float32 steps of {survey.STEP:.1e} nats a pair (chance: one in ten): that small, a "
     "loss is rounding, and so are its floors.",
     "How long does it take?": "Stage II is not reached at p = "

@@ -92,7 +92,7 @@ scale = middle.slider("Initial scale", 0.01, 0.5, 0.1, 0.01, key="sim-scale")
 kind = right.segmented_control("Activation ", ["quad", "relu"], default="quad", required=True, key="sim-race-act")
 race = simulation.random_race(kind, p, scale, seed)
 winner = races.winner(race)
-bets = lottery.bets(race["start"], p, kind, simulation.FINISH)
+bets = lottery.bets(race["start"], p, kind, theory.FINISH)
 st.markdown(
     f"**k = {winner}** arrives first, after {race['step_S'][-1]:,} steps of rate 1. "
     + "; ".join(f"*{rule}* bets on {bet[0]} {'✓' if bet[0] == winner else '✗'}" for rule, bet in bets.items())

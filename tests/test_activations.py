@@ -84,6 +84,14 @@ def test_an_activation_of_ones_own_trains_and_is_read(sine, model):
         assert figures.swaps_table(tried)["activation"].to_pylist() == ["sin x"]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_an_activation_of_ones_own_trains_on_cuda_in_plain_torch_as_on_a_cpu(sine):
+    run = Run(p=7, d_mlp=24, epochs=20, lr=0.01, activation="sine")
+    (*_, here), (*_, there) = train(run, device="cpu", every=60), train(run, device="cuda", every=60)
+    assert there.record.provenance["step"] == "torch"
+    np.testing.assert_allclose(there.record.history["train_loss"], here.record.history["train_loss"], rtol=1e-3)
+
+
 def test_the_gradient_of_an_activation_of_ones_own_is_that_of_autograd(sine):
     run = Run(p=7, d_mlp=11, activation="sine", frac_train=0.6)
     ours, theirs = closed_form(run, *some_weights(7, 11)), autograd(run, *some_weights(7, 11))

@@ -9,7 +9,7 @@ from conftest import SMALL, SMALL_SGD, assert_same_arrays, assert_same_training,
 from modadd.jobs.lab import carry_out
 from modadd.jobs.pool import carry_out_together
 from modadd.runs import Run
-from modadd.training.forks import begin, children, fork, left_at, origin, places
+from modadd.training.forks import begin, fork, left_at, origin, places
 
 GO_ON = lambda update: False  # noqa: E731
 
@@ -141,15 +141,6 @@ def test_an_embedding_cannot_be_forked_from_effective_weights(record):
     run = Run(p=7, d_mlp=11, d_model=4)
     with pytest.raises(ValueError, match="cannot be trained on from its weights alone"):
         begin(fork(run, 10, weights_only=True), replace(record, run=run))
-
-
-def test_a_parent_knows_its_forks(store, record):
-    store.put(record)
-    forks = [fork(SMALL, 200, weight_decay=1.0), fork(SMALL, 100, lr=1e-4)]
-    for run in forks:
-        store.put(begin(run, replace(record, state=record.state | {"step": np.int64(left_at(run)[1])})))
-    assert children(SMALL.id, store.cards_of_cache()) == [forks[1].id, forks[0].id]
-    assert children(forks[0].id, store.cards_of_cache()) == []
 
 
 def test_the_state_of_the_parent_is_not_shared(store, record):

@@ -183,7 +183,7 @@ def test_a_pair_ends_before_its_weights_are_large():
 def test_the_simulated_race_is_won_by_the_one_it_is_bet_on(activation):
     for seed in range(5):
         race = simulation.random_race(activation, P, 0.1, seed)
-        bet = lottery.bets(race["start"], P, activation, simulation.FINISH)["race"][0]
+        bet = lottery.bets(race["start"], P, activation, theory.FINISH)["race"][0]
         assert race["alpha_SK"][-1].argmax() + 1 == bet
 
 

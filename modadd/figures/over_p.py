@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ..maths import harmonics
+from ..maths import harmonics, measures
 from ..runs import P_MAX, P_MIN, PRESETS
 from . import style
 from .chart import Chart, Drawing
@@ -60,7 +60,8 @@ PLOTS: dict[str, tuple[Plot, ...]] = {
              True, np.log, form=".0e"),
         Plot("train_accuracy", "Training accuracy", "training accuracy", "At the last step.", form=".1%"),
         Plot("held_out_accuracy", "Held-out accuracy", "held-out accuracy",
-             "Pairs trained in neither order. Dashed: 95 %.", False, _flat(0.95), ("grokking",), form=".0%"),
+             "Pairs trained in neither order. Dashed: 95 %.", False, _flat(measures.STAGE_ACCURACY), ("grokking",),
+             form=".0%"),
     ),
     "How long does it take?": (
         Plot("stage1_end", "End of stage I", "training step", "First step with 95 % of the training pairs right.",

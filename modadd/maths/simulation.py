@@ -5,7 +5,6 @@ import numpy as np
 from . import fourier, theory
 
 POINTS = 160  # of a path that is drawn
-FINISH = 10.0  # where a simulated race ends, in units of the largest alpha at first
 
 
 def pair(activation: str, p: int, alpha: float, phi: float, beta: float, psi: float, steps: int) -> dict:
@@ -31,10 +30,10 @@ def drift(activation: str, path: dict) -> np.ndarray:
 
 def random_race(activation: str, p: int, scale: float, seed: int) -> dict:
     """All K frequencies of one neuron with Gaussian weights of this scale, each on its own flow (rate 1), until the
-    first has grown FINISH-fold: `start` (each [1, K]) and, as Record.race, step_S, NAME_SK."""
+    first has grown theory.FINISH-fold: `start` (each [1, K]) and, as Record.race, step_S, NAME_SK."""
     weights = scale * np.random.default_rng(seed).standard_normal((2, p)) / np.sqrt(p)
     (alpha, phi), (beta, psi) = (fourier.cosines(fourier.dft(w[None])) for w in weights)
-    time_K = theory.race(p, alpha, phi, beta, psi, activation, FINISH)["time_MK"][0]
+    time_K = theory.race(p, alpha, phi, beta, psi, activation)["time_MK"][0]
     first = time_K[np.isfinite(time_K)].min(initial=np.inf)
     step_S = np.unique(np.linspace(0, first if np.isfinite(first) else 1000.0, POINTS).round())
     path = theory.integrate(activation, [a[0] for a in (alpha, phi, beta, psi)], step_S, p)

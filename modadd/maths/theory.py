@@ -14,6 +14,7 @@ from .fourier import wrap
 
 PACE = 0.05  # a Runge-Kutta step, in units of the time in which D changes
 TINY, BLOW_UP = 1e-12, 1e6  # magnitudes a flow starts from at least, and is followed to at most
+FINISH = 10.0  # where a race ends, in units of the largest alpha at first
 NEVER = np.pi - 1e-9  # from here on |D| counts as pi, which stays where it is
 
 QUAD_FLOW_TEX = (
@@ -65,12 +66,6 @@ def invariants(activation: str, z) -> np.ndarray:
     if activation == "quad":
         return np.stack([alpha**2 - 2 * beta**2, alpha**2 * beta * sin])
     return np.stack([alpha**2 - beta**2, alpha**4 * beta * sin])
-
-
-ALIGNMENT_TEX = {
-    "quad": r"\dot D = -\tfrac{1}{p}\left(4\beta + \tfrac{\alpha^2}{\beta}\right)\sin D",
-    "relu": r"\dot D = -c\left(4\tfrac{\beta}{\alpha} + \tfrac{\alpha}{\beta}\right)\sin D",
-}
 
 
 def alignment_rate(activation: str, z, p: int) -> np.ndarray:
@@ -233,7 +228,7 @@ def decoupled_cases(p: int, magnitude: float = 0.02) -> list[dict]:
     return cases
 
 
-def race(p: int, alpha_MK, phi_MK, beta_MK, psi_MK, activation: str = "quad", growth: float = 10.0) -> dict:
+def race(p: int, alpha_MK, phi_MK, beta_MK, psi_MK, activation: str = "quad", growth: float = FINISH) -> dict:
     """Every frequency of every neuron on its own flow until alpha is `growth` times the neuron's largest.
 
     Returns winner_M (1-based; the first to arrive), time_MK (flow time of arrival, inf for never)
@@ -255,7 +250,7 @@ RULES_TEX = {
 
 
 def predict_winner(
-    rule: str, alpha_MK, phi_MK, beta_MK, psi_MK, p: int, activation: str = "quad", growth: float = 10.0
+    rule: str, alpha_MK, phi_MK, beta_MK, psi_MK, p: int, activation: str = "quad", growth: float = FINISH
 ) -> np.ndarray:
     """The frequency that each neuron will keep, from its initial weights alone, 1-based [M].
 

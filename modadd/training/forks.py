@@ -7,7 +7,7 @@ up to there, which on the same CPU gives the same bits.  "ID@STEP/weights" takes
 stored frame along, as float16, and begins the optimiser anew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -43,14 +43,6 @@ def left_at(run: Run) -> tuple[str, int, bool] | None:
     place, _, weights = run.parent.partition("/")
     run_id, _, step = place.partition("@")
     return run_id, int(step), bool(weights)
-
-
-def children(run_id: str, cards: Mapping[str, dict]) -> list[str]:
-    """Ids of the forks of a run among these cards, the earliest first."""
-    forks = [
-        (left_at(card["run"])[1], other) for other, card in cards.items() if card["run"].parent.startswith(f"{run_id}@")
-    ]
-    return [other for _, other in sorted(forks)]
 
 
 def begin(run: Run, parent: Record) -> Record:

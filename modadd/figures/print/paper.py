@@ -20,6 +20,7 @@ from ..curves import stages
 from ..lottery import winner
 from ..neurons import SHOWN, round_robin
 from ..over_time import SHADE, SHADES
+from ..phases import expected
 from ..style import COLOURS, DIVERGING, HUE, RING, SEQUENTIAL
 
 SMALL, PLAIN = 7, 8  # points
@@ -193,7 +194,7 @@ def phase_distribution(standard: Record) -> Figure:
         ax.plot(i * phi, np.full(len(phi), i), "o", ms=3, color=colour, alpha=0.8, label=label)
     ax.set_ylim(0, 4.6)
     ax.set_yticks(range(1, 5), ["φ", "2φ", "3φ", "4φ"])
-    _dress(ax, "", "", f"k = {k}, {len(phi)} neurons; random |mean| ≈ {0.886 / np.sqrt(len(phi)):.2f}")
+    _dress(ax, "", "", f"k = {k}, {len(phi)} neurons; random |mean| ≈ {expected(len(phi)):.2f}")
     ax.legend(fontsize=SMALL, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     return figure
 
