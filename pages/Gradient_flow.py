@@ -27,7 +27,7 @@ run, log_steps = record.run, ui.log_steps()
 
 @st.cache_data(max_entries=8, show_spinner="Following the flow ...")
 def paths(run_id: str, frames: int, _record) -> tuple[dict, dict]:
-    """(paths of all neurons, what the flow foretells: when each is aligned, when most are, and the basin)."""
+    """(paths of all neurons, what the flow expects: when each is aligned, when most are, and the basin)."""
     run, path = _record.run, lottery.paths(_record)
     if "z0" not in path:
         return path, {}

@@ -72,7 +72,7 @@ def operating_table(run, at: int, net: surgery.Network):
             column_config={"": st.column_config.TextColumn(width="medium")}
             | {name: st.column_config.NumberColumn(format=form) for name, form in figures.FORMATS.items()},
         )
-        st.caption("A line an operation, each on top of the last. Loss and accuracy over all p² ordered sums.")
+        st.caption("A line per operation, each on top of the last. Loss and accuracy over all p² ordered sums.")
     before, now = states[0][0], states[-1][0]
     with st.container(horizontal=True):
         for group in ("all",) if run.frac_train == 1 else ("all", "train", "test", "held_out"):

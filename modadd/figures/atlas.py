@@ -17,7 +17,7 @@ VERDICTS = dict(zip(claims.VERDICTS, (HUE["green"], HUE["ochre"], HUE["rose"], H
 
 
 def _strip(rows: pa.Table, row: alt.Y, what: alt.Color, faint: str, tips: list[alt.Tooltip], height: int) -> alt.Chart:
-    """One cell a modulus in each row, cells of the kind `faint` pale; a click selects `run_id` under the name `run`."""
+    """One cell per modulus in each row, cells of the kind `faint` pale; a click selects `run_id` under the name `run`."""
     wide = rows.append_column("until", pa.array(rows["p"].to_numpy() + 1.0)).append_column(
         "since", pa.array(rows["p"].to_numpy() - 1.0)
     )
@@ -41,7 +41,7 @@ def _kinds(column: str, hues: dict[str, str]) -> alt.Color:
 
 
 def present(rows: list[dict]) -> pa.Table:
-    """One row a preset and modulus: `here` is the precision of the run, `your own`, or `missing`."""
+    """One row per preset and modulus: `here` is the precision of the run, `your own`, or `missing`."""
     known = {(row["preset"], row["p"]): row for row in rows}
     places = [(name, p) for p in range(P_MIN, P_MAX + 1, 2) for name in presets_at(p)]
     found = [known.get(place) for place in places]
@@ -54,7 +54,7 @@ def present(rows: list[dict]) -> pa.Table:
 
 
 def presence(rows: list[dict]) -> Chart:
-    """Which runs are here, a row a preset."""
+    """Which runs are here, a row per preset."""
     tips = [alt.Tooltip("preset:N", title="preset"), alt.Tooltip("here:N", title="here")]
     by_preset = alt.Y("preset:N", title=None, sort=[*PRESETS], axis=alt.Axis(labelOverlap=False, labelFlush=False))
     cells = present(rows)
@@ -68,7 +68,7 @@ def presence(rows: list[dict]) -> Chart:
 
 
 def judged(verdicts: list[dict]) -> pa.Table:
-    """One row a claim and modulus: its value and verdict."""
+    """One row per claim and modulus: its value and verdict."""
     names = ("claim", "preset", "run_id", "verdict")
     return pa.table({
         **{name: pa.array([row[name] for row in verdicts], pa.string()) for name in names},
@@ -96,7 +96,7 @@ def claims_over_p(verdicts: list[dict], preset: str) -> Chart:
 
 
 def bets_table(rows: list[dict], preset: str) -> pa.Table:
-    """One row a run and rule: the share of winners foretold, with Wilson's 95 % interval, of how many neurons."""
+    """One row per run and rule: the share of winners named, with Wilson's 95 % interval, of how many neurons."""
     told = [(r, rule) for r in rows if r["preset"] == preset for rule in RULES if r[f"hit_{rule}"] is not None]
     rate, n = np.array([(row[f"hit_{rule}"], row["bets"]) for row, rule in told], float).reshape(-1, 2).T
     low, high = lottery.interval(rate * n, np.maximum(n, 1))
@@ -108,7 +108,7 @@ def bets_table(rows: list[dict], preset: str) -> pa.Table:
 
 
 def bets(rows: list[dict], preset: str) -> Chart:
-    """Share of a preset's neurons whose winner each rule foretold from step 0; dashed: a blind guess, 1/K."""
+    """Share of a preset's neurons whose winner each rule named from step 0; dashed: a blind guess, 1/K."""
     grid = np.arange(P_MIN, P_MAX + 1, 2)
     title = "winners named"
     legend = alt.Legend(orient="top", title=None, symbolType="circle", symbolOpacity=1, columns=2)
@@ -131,7 +131,7 @@ def bets(rows: list[dict], preset: str) -> Chart:
 
 
 def shares_table(rows: list[dict]) -> pa.Table:
-    """One row a run at a composite p: the share of frequencies with gcd(k, p) > 1, and of neurons on them."""
+    """One row per run at a composite p: the share of frequencies with gcd(k, p) > 1, and of neurons on them."""
     rows = [row for row in rows if row["composite"] and row["neurons"]]
     neurons = np.array([row["neurons"] for row in rows], float)
     hits = np.array([row["shared_neurons"] for row in rows], float)

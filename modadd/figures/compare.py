@@ -22,7 +22,7 @@ def hues(labels: Sequence[str]) -> dict[str, str]:
 
 
 def curves_table(curves: Curves, moment: str = "step") -> pa.Table:
-    """One row a run and kept point: the moment (a step, or a percent), run, value."""
+    """One row per run and kept point: the moment (a step, or a percent), run, value."""
     steps, values = (np.concatenate([curve[i] for curve in curves]) if curves else np.array([]) for i in (1, 2))
     runs = np.repeat([curve[0] for curve in curves], [len(curve[1]) for curve in curves]) if curves else []
     return table(**{moment: np.asarray(steps, float), "run": np.asarray(runs, str), "value": np.asarray(values, float)})
@@ -75,7 +75,7 @@ def _colour(colours, symbol: str, shown: bool = True) -> alt.Color:
 
 
 def spectra_table(spectra: Mapping[str, np.ndarray]) -> pa.Table:
-    """One row a run and frequency: run, k, part (k over the number of frequencies), share."""
+    """One row per run and frequency: run, k, part (k over the number of frequencies), share."""
     counts = [len(share_K) for share_K in spectra.values()]
     k = np.concatenate([np.arange(1, n + 1) for n in counts]) if counts else np.array([], int)
     return table(
@@ -85,7 +85,7 @@ def spectra_table(spectra: Mapping[str, np.ndarray]) -> pa.Table:
 
 
 def spectra(found: Mapping[str, tuple], colours: Mapping[str, str], layer: str) -> Chart | str:
-    """The share of each frequency in the squared weights of a layer, a colour a run, of (shares, step) or None by run;
+    """The share of each frequency in the squared weights of a layer, a colour per run, of (shares, step) or None by run;
     over k, or over k / K where the runs have different numbers of frequencies.  A sentence where no run has any."""
     shares = {label: one[0] for label, one in found.items() if one}
     lacking = [label for label, one in found.items() if not one]

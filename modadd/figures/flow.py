@@ -49,7 +49,7 @@ def curves_of(path: dict, neuron: int, what: str, way: str = "") -> dict[str, np
 
 
 def curves_table(path: dict, neuron: int, what: str) -> pa.Table:
-    """The curves of a neuron by step, as trained and, where the flow foretells them, by the flow."""
+    """The curves of a neuron by step, as trained and, where the flow expects them, by the flow."""
     ways = ("", "_flow") if "z0" in path else ("",)
     return table(
         step=path["step_S"],
@@ -167,7 +167,7 @@ def _aligned(tolerance, log_steps):
 
 
 def leakage_table(leak: dict) -> pa.Table:
-    """One row a frame, one column a harmonic."""
+    """One row per frame, one column a harmonic."""
     return table(step=next(iter(leak.values()))[0], **{f"{layer}_{n}k": v for (layer, n), (_, v) in leak.items()})
 
 

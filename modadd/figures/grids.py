@@ -143,7 +143,7 @@ def logits0(frame: Frame, step: int, side: int = SIDE, top: float | None = None)
 
 
 def votes_table(votes_PP: np.ndarray) -> pa.Table:
-    """One row a y and answer j, the logits centred over the answers."""
+    """One row per y and answer j, the logits centred over the answers."""
     y, j = np.divmod(np.arange(votes_PP.size), votes_PP.shape[1])
     votes = np.asarray(votes_PP, float)
     return table(y=y, j=j, logit=(votes - votes.mean(-1, keepdims=True)).ravel())

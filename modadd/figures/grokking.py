@@ -140,7 +140,7 @@ def is_prime(n: int) -> bool:
 
 
 def over_p(summaries: list[dict]) -> pa.Table:
-    """One row a run: p, what p is, both stage ends, the plateau stop, their ratio, held-out accuracy; None
+    """One row per run: p, what p is, both stage ends, the plateau stop, their ratio, held-out accuracy; None
     where not reached."""
     ratio = lambda s: s["stage2_end"] / s["stage1_end"] if s["stage2_end"] and s["stage1_end"] else None  # noqa: E731
     stop = lambda s: s["steps"] if s["stop_reason"] == "plateau" else None  # noqa: E731

@@ -101,7 +101,7 @@ def _pair(p, height):
 
 
 def split_table(votes_KP: np.ndarray) -> pa.Table:
-    """Who voted for what: a row a frequency and answer, each frequency centred over the answers."""
+    """Who voted for what: a row per frequency and answer, each frequency centred over the answers."""
     k, j = np.divmod(np.arange(votes_KP.size), votes_KP.shape[1])
     return table(k=k + 1, j=j, value=centred(votes_KP).ravel())
 

@@ -133,7 +133,7 @@ def _race(axis, names, span, log_steps, height):
 
 
 def race_table(race: dict, what: str) -> pa.Table:
-    """One row a step, one column a frequency that anything is known of."""
+    """One row per step, one column a frequency that anything is known of."""
     known = {f"k{k}": np.where(np.isfinite(v), v, np.nan) for k, v in enumerate(race[f"{what}_SK"].T, 1)}
     return table(step=race["step_S"], **{name: v for name, v in known.items() if np.isfinite(v).any()})
 
@@ -245,7 +245,7 @@ def _bets(names, height):
 
 
 def hits_table(step_S, scores: dict[str, dict]) -> pa.Table:
-    """One row a rule and step: the share named right and its 95 % interval."""
+    """One row per rule and step: the share named right and its 95 % interval."""
     return table(
         step=np.tile(step_S, len(scores)),
         rule=np.repeat(np.array(list(scores)), len(step_S)),
@@ -299,7 +299,7 @@ def confusion(count_KK: np.ndarray, rule: str, step: int) -> Chart:
 
 
 def confusion_table(count_KK: np.ndarray) -> pa.Table:
-    """One row a pair of frequencies."""
+    """One row per pair of frequencies."""
     predicted, kept = (index.ravel() + 1 for index in np.indices(count_KK.shape))
     return table(predicted=predicted, kept=kept, neurons=count_KK.ravel())
 

@@ -25,7 +25,7 @@ def axis_of(name: str, values) -> Axis:
 
 
 def curves_of(records: Mapping[str, Record], name: str):
-    """One row a run and kept point: step, curve (the run's label), value."""
+    """One row per run and kept point: step, curve (the run's label), value."""
     pieces = []
     for label, record in records.items():
         steps, values = seeds.curve(record, name)
@@ -66,7 +66,7 @@ def _band(axis, log_steps):
 
 
 def overlay(records: Mapping[str, Record], name: str, marks: Sequence[int] = (), log_steps: bool = True) -> Chart:
-    """One curve of several runs, a hue a run; a rule at each of the steps `marks`, where forks leave."""
+    """One curve of several runs, a hue per run; a rule at each of the steps `marks`, where forks leave."""
     rows = curves_of(records, name)
     palette = {label: HUES[i % len(HUES)] for i, label in enumerate(records)}
     tables = {"curves": rows, "marks": table(step=np.array(sorted(set(marks)), int))}
@@ -96,7 +96,7 @@ def _overlay(axis, palette, log_steps):
 
 
 def stage_rows(names: Sequence[str], ends: list[dict], watched: Sequence[int]):
-    """One row a run and stage: seed, stage, step (where it ended, or up to which it was watched), reached."""
+    """One row per run and stage: seed, stage, step (where it ended, or up to which it was watched), reached."""
     return table(
         seed=np.array([name for _ in ends for name in names]),
         stage=np.array([row["stage"] for row in ends for _ in names]),
@@ -108,7 +108,7 @@ def stage_rows(names: Sequence[str], ends: list[dict], watched: Sequence[int]):
 
 
 def stage_ends(names: Sequence[str], ends: list[dict], watched: Sequence[int], threshold: float) -> Chart:
-    """When each run's stages end: a dot a run, open at its last step where not reached; median and interval."""
+    """When each run's stages end: a dot per run, open at its last step where not reached; median and interval."""
     known = [row for row in ends if row["median"] is not None and row["interval"] is not None]
     rows = stage_rows(names, ends, watched)
     interval = table(

@@ -22,7 +22,7 @@ def misalignment(frame: Frame) -> np.ndarray:
 
 
 def phases_table(frame: Frame):
-    """One row a held neuron: frequency, phases and magnitudes."""
+    """One row per held neuron: frequency, phases and magnitudes."""
     names = ("frequency", "phi", "psi", "alpha", "beta")
     return table(neuron=np.arange(len(frame["phi"])), **{name: frame[name] for name in names})
 

@@ -1,4 +1,4 @@
-"""Small multiples: every measure of the atlas against p, a colour a preset, and any one of them close up."""
+"""Small multiples: every measure of the atlas against p, a colour per preset, and any one of them close up."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -170,7 +170,7 @@ def _domain(plot: Plot, value: np.ndarray, level: np.ndarray) -> list[float]:
 
 
 def over_p(rows: list[dict], plot: Plot, seam: float | None = None, big: bool = False) -> Chart:
-    """A measure against p, a colour a preset; dots and line: primes, open squares: composites, a triangle at
+    """A measure against p, a colour per preset; dots and line: primes, open squares: composites, a triangle at
     the top: not reached.  `seam` is where the precision changes.  A click selects a run, under the name `run`."""
     points = data(rows, plot)
     names = [name for name in HUES if name in points["preset"].to_pylist()]

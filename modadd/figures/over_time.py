@@ -108,7 +108,7 @@ def apart(places: np.ndarray, least: float) -> np.ndarray:
 
 
 def bands(stages: dict[str, tuple[int, int]], names: tuple[str, ...], log_steps: bool) -> pa.Table:
-    """One row a stage: its span, its middle on the axis, its number."""
+    """One row per stage: its span, its middle on the axis, its number."""
     starts, stops = np.array([*stages.values()], int).reshape(-1, 2).T
     middle = np.expm1((np.log1p(starts) + np.log1p(stops)) / 2) if log_steps else (starts + stops) / 2
     number = [names.index(name) for name in stages]

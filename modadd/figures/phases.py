@@ -37,7 +37,7 @@ def coherences(frame: Frame, K: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ring_table(frame: Frame, k: int, n: int) -> pa.Table:
-    """One row a held neuron of frequency k: n phi, and where it stands on the circle."""
+    """One row per held neuron of frequency k: n phi, and where it stands on the circle."""
     chosen = np.flatnonzero(frame["frequency"] == k)
     angle = n * frame["phi"][chosen].astype(float)
     return table(neuron=chosen, angle=angle % (2 * np.pi) / np.pi, x=np.cos(angle), y=np.sin(angle))

@@ -52,7 +52,7 @@ def table(**columns) -> pa.Table:
 
 
 def long(x_name: str, x, series: dict[str, np.ndarray]) -> pa.Table:
-    """One row a point and curve, points that are NaN left out."""
+    """One row per point and curve, points that are NaN left out."""
     x = np.asarray(x)
     names = np.repeat(list(series), len(x)) if len(x) else np.array([], str)
     values = np.concatenate([np.asarray(v, np.float64) for v in series.values()]) if series else np.array([])

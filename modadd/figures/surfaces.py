@@ -67,7 +67,7 @@ def product_grating(surface_PP: np.ndarray) -> dict | None:
 
 
 def table_of(surface_PP: np.ndarray) -> pa.Table:
-    """One row a pair."""
+    """One row per pair."""
     x, y = np.divmod(np.arange(surface_PP.size), len(surface_PP))
     return table(x=x, y=y, activation=np.asarray(surface_PP, float).ravel())
 

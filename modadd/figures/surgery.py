@@ -94,7 +94,7 @@ def _swaps(order, height):
 
 
 def ablation_table(curves: dict[str, dict[float, float]]) -> pa.Table:
-    """One row a curve and setting: {name: {setting: loss in nats}}."""
+    """One row per curve and setting: {name: {setting: loss in nats}}."""
     return table(
         setting=[float(at) for curve in curves.values() for at in curve],
         curve=np.array([name for name, curve in curves.items() for _ in curve], str),

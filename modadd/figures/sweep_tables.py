@@ -24,7 +24,7 @@ def curve(record: Record | None, criterion: Criterion, runs: int = 1) -> tuple[n
 
 
 def results(grid: Grid, results: list[Outcome]) -> pa.Table:
-    """One row a run: its settings, how it ended, its grok step (None: censored) and its last accuracies."""
+    """One row per run: its settings, how it ended, its grok step (None: censored) and its last accuracies."""
     whole = lambda values: pa.array(list(values), pa.int64())  # noqa: E731
     return pa.table(
         {name: [getattr(o.run, name) for o in results] for name in grid.axes}
@@ -57,7 +57,7 @@ def curves(grid: Grid, records: Mapping[str, Record | None], criterion: Criterio
 
 
 def ended(grid: Grid, results: list[Outcome]) -> pa.Table:
-    """One row a finished run: group, seed, step of grokking or of its end, which of the two, last accuracies, and
+    """One row per finished run: group, seed, step of grokking or of its end, which of the two, last accuracies, and
     its place on the axis of the groups, the seeds of a group side by side."""
     over = [o for o in results if o.status == "finished"]
     seeds = list(dict.fromkeys(run.seed for run in grid.runs))
@@ -78,7 +78,7 @@ def places(grid: Grid, group: list[str]) -> np.ndarray:
 
 
 def statistics(statistics: list[dict]) -> pa.Table:
-    """One row a group, the ends of intervals in columns of their own."""
+    """One row per group, the ends of intervals in columns of their own."""
     whole = {"runs": "runs", "finished": "finished", "grokked": "grokked"}
     steps = {"median": "median step", "first": "first step", "last": "last step", "mean": "mean step"}
     flat = []

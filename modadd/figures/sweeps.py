@@ -25,7 +25,7 @@ PERCENT = {
 
 
 def palette(labels: list[str]) -> alt.Scale:
-    """One colour a group, in order."""
+    """One colour per group, in order."""
     rgb = ramp(np.linspace(0, 1, len(labels)) if len(labels) > 1 else np.zeros(1), HUES)
     return alt.Scale(domain=labels, range=["#" + bytes(colour.tolist()).hex() for colour in rgb])
 
@@ -201,7 +201,7 @@ def finals(grid: Grid, results: list[Outcome]) -> Chart:
 def matrix(
     grid: Grid, records: Mapping[str, Record | None], states: Mapping[str, tuple[str, str]], criterion: Criterion
 ) -> Chart:
-    """The grid as small curves of the criterion's accuracy, a row a group and a column a seed; the steps run
+    """The grid as small curves of the criterion's accuracy, a row per group and a column per seed; the steps run
     logarithmically from 0 to the run's last.  `states` maps a run id to one of STATES and a few words."""
     labels, seeds = grid.labels, list(dict.fromkeys(run.seed for run in grid.runs))
     left = np.array([seeds.index(run.seed) for run in grid.runs]) + 0.03

@@ -205,7 +205,7 @@ def similarity(embed_PD: np.ndarray, explained: float, step: int, side: int = SI
 
 
 def similarity_table(embed_PD: np.ndarray) -> pa.Table:
-    """One row a pair of residues."""
+    """One row per pair of residues."""
     values = measures.similarity(embed_PD)
     i, j = np.divmod(np.arange(values.size), len(values))
     return table(residue=i, other=j, similarity=values.ravel())
@@ -288,7 +288,7 @@ def attention_table(attention_HLL: np.ndarray, names: list[str]) -> pa.Table:
 
 
 def attention(attention_HLL: np.ndarray, names: list[str], layer: int, cell: int = 42) -> Chart:
-    """A square a head, side by side: rows read, columns are read."""
+    """A square per head, side by side: rows read, columns are read."""
     rows = attention_table(attention_HLL, names)
     column = [f"{head + 1}·{name}" for head in range(len(attention_HLL)) for name in names]
     place = np.array(rows["head"]) * len(names) + [names.index(name) for name in rows["reads"].to_pylist()]

@@ -315,7 +315,7 @@ def strongest(lengths_PP: np.ndarray, count: int = 12) -> list[tuple[str, str, f
 
 
 def modes_table(lengths_PP: np.ndarray) -> pa.Table:
-    """One row a product of modes: its length over the answers."""
+    """One row per product of modes: its length over the answers."""
     names, i = np.array(fourier.mode_names(len(lengths_PP))), np.arange(lengths_PP.size)
     return table(mode_a=names[i // len(names)], mode_b=names[i % len(names)], length=lengths_PP.ravel())
 

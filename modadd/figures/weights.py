@@ -32,7 +32,7 @@ BOTH = tuple(style.LAYERS)
 def modes(
     coef: dict[str, np.ndarray], neurons: np.ndarray, layer: str, step: int, top: float | None = None, height: int = 330
 ) -> Chart:
-    """Coefficients, a row a neuron; a click on a row selects its number `row`, under the name `row`."""
+    """Coefficients, a row per neuron; a click on a row selects its number `row`, under the name `row`."""
     rows = coef[layer]
     held = float(fourier.ipr(fourier.amplitudes(rows)).mean())
     field = heatmap(
@@ -48,7 +48,7 @@ def modes(
 
 
 def fit_table(found: dict) -> pa.Table:
-    """The weights and their best cosine, a row a residue j; `turn` is k j mod p."""
+    """The weights and their best cosine, a row per residue j; `turn` is k j mod p."""
     j = np.arange(len(found["row"]))
     return table(j=j, turn=found["k"] * j % len(j), weight=found["row"], cosine=found["fit"])
 
