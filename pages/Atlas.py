@@ -1,6 +1,5 @@
 """Every modulus side by side: each measure of each preset over all odd p, and where the claims stop being true."""
 
-import numpy as np
 import pyarrow as pa
 import streamlit as st
 
@@ -8,11 +7,10 @@ from modadd import ui
 from modadd.figures import atlas as figures
 from modadd.figures import over_p
 from modadd.many import atlas, replicas, survey
-from modadd.maths.measures import STAGE_ACCURACY
+from modadd.many.notes import RANDOM, notes
 from modadd.runs import P_MAX, P_MIN, PRESETS
 
 SHOWN_TOGETHER = ("standard", "grokking")  # the Overview shows these two; any other run opens on Live
-RANDOM = ("standard", "grokking", "quad_random")  # these start with every frequency in every neuron
 SET_APART = (("grokking", "stage2_end", "The end of stage II of grokking"), ("standard", "ipr", "The IPR of standard"))
 STEADY, JUMP = 0.95, 4  # rank correlation of a steady curve; standard errors of a jump worth naming
 
@@ -45,11 +43,6 @@ def show(chart, key: str):
             st.session_state["atlas-open"] = chosen[0]["run_id"]
 
     ui.show(chart, key, pick)
-
-
-def where(condition, preset: str | None = None) -> str:
-    """The moduli, in words, at which this holds of a run (of this preset)."""
-    return survey.spans(row["p"] for row in rows if preset in (None, row["preset"]) and condition(row))
 
 
 def clock(device: str, told: dict) -> str:
@@ -98,50 +91,10 @@ name = st.selectbox(
 big = over_p.EVERY[name]
 show(over_p.over_p(drawn, big, seam, big=True), "atlas-big")
 
-worst = min(rows, key=lambda row: row["train_accuracy"])
-sparse = sorted((row["ipr"], row["p"]) for row in rows if row["preset"] == "quad_random" and row["p"] > P_MIN)
-unsure = lambda r: r["train_accuracy"] > STAGE_ACCURACY and r["train_loss"] > np.log(r["p"]) / 2  # noqa: E731
-tiny, rounded = survey.coarse(rows)
-partial = [row["p"] for row in rows if row["all_pairs"] == 0]
-old_fits = f"Fitted to the pairs with x = 0 alone at p = {survey.spans(partial)}." if partial else ""
-floor = min((row["plateau"] for row in rows if row["plateau"]), default=None)
-laws = "; ".join(
-    f"the end of {stage} of {name} goes as p^{law[0]:.2f} ± {law[1]:.2f}"
-    for stage, column in (("stage I", "stage1_end"), ("stage II", "stage2_end")) for name in RANDOM
-    if (law := replicas.power(every, column, name))
-)  # fmt: skip
-notes = {
-    "Does it learn?": "The lowest training accuracy at the end is "
-    f"{worst['train_accuracy']:.2%} ({worst['preset']}, p = {worst['p']}). Held-out accuracy ends below 95 % at p = "
-    f"{where(lambda r: (r['held_out_accuracy'] or 1) < STAGE_ACCURACY)}. Correct but not confident, with a loss above "
-    f"half of a blind guess's ln p: quad_single_freq at p = {where(unsure, 'quad_single_freq')}, relu_single_freq at "
-    f"p = {where(unsure, 'relu_single_freq')}. Of {tiny} runs whose loss ends below {survey.COARSE:g} nats, {rounded} "
-    f"end on a whole number of half float32 steps of {survey.STEP:.1e} nats a pair (chance: one in ten): that small, a "
-    "loss is rounding, and so are its floors.",
-    "How long does it take?": "Stage II is not reached at p = "
-    f"{where(lambda r: r['stage2_end'] is None, 'grokking')}. The plateau rule stopped p = "
-    f"{where(lambda r: floor and r['plateau'] == floor)} at its earliest, step {ui.number(floor, ',')}: that flat part "
-    f"is the rule's, not training's. As powers of p, with 95 %: {laws or 'too few moduli to say'}.",
-    "One frequency per neuron": f"At p = {P_MIN} there is one frequency, so that all that counts frequencies is 1 by "
-    "definition; at 5 and 7 there are two and three, and their harmonics fall on one another. "
-    + (f"From random weights x² ends at an IPR of {sparse[0][0]:.2f} (p = {sparse[0][1]}) to {sparse[-1][0]:.2f} "
-       f"(p = {sparse[-1][1]}): sparse, not one cosine." if sparse else ""),
-    "Phases lock, magnitudes agree": "The single-frequency presets train equally long at every p, while the time to "
-    "align grows like p: their curves show where they were stopped, not where they end.",
-    "Phases spread": "For random phases N |mean exp(inφ)|² is 1 at any N. Below 1 they cancel: under x² in the even "
-    "orders, which are those that its noise contains, under ReLU in the third too. The single-frequency presets begin "
-    "with random phases and hardly move them.",
-    "The vote": "Two to one under x², three to one under ReLU: that is the vote of pure cosines. Trained neurons are "
-    "a cosine and its third harmonic, and this silences the ghosts, at the price of a negative peak at 3x − y; "
-    "the margin then passes the half that pure cosines can have. At p = 3 right answer and ghosts are all the "
-    f"answers there are. {old_fits}",
-    "Harmonics": "ReLU leaks into them from the first step, towards the fixed point of its flow; what is far below had "
-    "not the time. x² leaks nothing while the loss is near ln p, and then grows a third harmonic as well, from random "
-    "weights under AdamW most of all. From random weights other frequencies are counted in.",
-}  # fmt: skip
+notes_of = notes(rows, every)
 for group, plots in over_p.PLOTS.items():
     st.subheader(group)
-    st.markdown(notes[group])
+    st.markdown(notes_of[group])
     ui.draw(over_p.key(picked), f"atlas-key-{group}", "The colours of the presets")
     width = 2 if len(plots) == 4 else 3
     for i, plot in enumerate(plots):

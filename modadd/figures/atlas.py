@@ -17,7 +17,7 @@ VERDICTS = dict(zip(claims.VERDICTS, (HUE["green"], HUE["ochre"], HUE["rose"], H
 
 
 def _strip(rows: pa.Table, row: alt.Y, what: alt.Color, faint: str, tips: list[alt.Tooltip], height: int) -> alt.Chart:
-    """One cell per modulus in each row, cells of the kind `faint` pale; a click selects `run_id` under the name `run`."""
+    """One cell per modulus in each row, cells of the kind `faint` pale; a click selects `run_id` as `run`."""
     wide = rows.append_column("until", pa.array(rows["p"].to_numpy() + 1.0)).append_column(
         "since", pa.array(rows["p"].to_numpy() - 1.0)
     )

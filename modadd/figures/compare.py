@@ -85,7 +85,7 @@ def spectra_table(spectra: Mapping[str, np.ndarray]) -> pa.Table:
 
 
 def spectra(found: Mapping[str, tuple], colours: Mapping[str, str], layer: str) -> Chart | str:
-    """The share of each frequency in the squared weights of a layer, a colour per run, of (shares, step) or None by run;
+    """The share of each frequency in the squared weights of a layer, a colour per run, of (shares, step) or None;
     over k, or over k / K where the runs have different numbers of frequencies.  A sentence where no run has any."""
     shares = {label: one[0] for label, one in found.items() if one}
     lacking = [label for label, one in found.items() if not one]
