@@ -44,7 +44,7 @@ def test_an_empty_cache_is_an_offer_to_train(app, page):
 def test_a_modulus_without_a_record_is_an_offer_to_train(app, page):
     test = app(page, atlas=False, p="29")
     assert not test.exception
-    assert any("It would take about" in text.value for text in test.info)
+    assert any(button.label.startswith("Train this here (about") for button in test.button)
 
 
 @pytest.mark.parametrize("page", CHARTS)

@@ -134,6 +134,8 @@ def settle(*parameters: str):
     """Put what was written into the URL, of these parameters or of all; stands at the end of every run of a page and
     of its player."""
     state, told = st.session_state, st.query_params.to_dict()
+    if "address" not in state:
+        return  # nobody has arrived
     address = {name: text for name, text in state["address"].items() if not parameters or name in parameters}
     wanted = {name: text for name, text in (told | address).items() if text is not None}
     # An event of before the address was last written tells the old one, which then is not the browser's any more.
