@@ -154,8 +154,7 @@ def body(moment: int):
     st.subheader("Which frequencies carry the weights?")
     st.markdown(
         "Even: every frequency is used alike. Few peaks: a circuit of few frequencies. Of a transformer: its "
-        "embedding, "
-        "and its map from neurons to logits."
+        "embedding, and its map from neurons to logits."
     )
     found = lambda layer, at: {  # noqa: E731
         label: compare.spectrum(record, step_at(label, at), layer) for label, record in records.items()

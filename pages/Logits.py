@@ -86,10 +86,9 @@ def split(x: int, y: int):
     """The votes for one sum by frequency."""
     st.subheader(f"Which frequency votes for what on {x} + {y}")
     st.markdown(
-        "Neurons of one frequency vote together for x + y, as a cosine over the answers. How loudly depends on "
-        "how far x "
-        "and y are apart: on this sum some frequencies are loud and others silent, and it is this that leaves the "
-        "ghosts."
+        "Neurons of one frequency vote together for x + y, as a cosine over the answers. How loudly depends on how "
+        "far x and y are apart: on this sum some frequencies are loud and others silent, and it is this that leaves "
+        "the ghosts."
     )
     st.latex(surgery.VOTE_TEX.get(run.activation, surgery.VOTE_TEX["quad"]))
     moment = lambda at: seen(at).at  # noqa: E731
@@ -138,11 +137,10 @@ def quality(step: int):
     st.latex(ideal.PROBABILITY_BOUND_TEX)
     st.caption(
         "Least squares of the centred logits over ordered pairs, on a constant, the right answer, the ghosts (three) "
-        "and the next two pairs of peaks (five, from p = 11 on); heights over that of the right answer. In theory 1/2, "
-        "0, 0 under x² and 1/3, −1/15, 1/35 under ReLU, up to waves that fold at small p. Pure cosines: ψ = 2φ, nine "
-        "even phases per frequency. The bound takes aN from the fitted peak (aNp/4 in theory) and holds for "
-        "pure cosines "
-        "under x²; beside it the least certain of all sums."
+        "and the next two pairs of peaks (five, from p = 11 on); heights over that of the right answer. In theory "
+        "1/2, 0, 0 under x² and 1/3, −1/15, 1/35 under ReLU, up to waves that fold at small p. Pure cosines: ψ = 2φ, "
+        "nine even phases per frequency. The bound takes aN from the fitted peak (aNp/4 in theory) and holds for pure "
+        "cosines under x²; beside it the least certain of all sums."
     )
     silencing(now)
 
@@ -159,13 +157,11 @@ def theory():
     )
     st.latex(ideal.PEAKS_TEX)
     st.markdown(
-        "and every wave makes a pair of peaks. So **pure cosines** leave ghosts of one half under x², of one "
-        "third under "
-        "ReLU, which adds peaks of −1/15 at 3x − y and 3y − x. A trained neuron is no pure cosine: it grows a **third "
-        "harmonic** against its own wave, which takes the ghosts down and leaves a negative peak at 3x − y in "
-        "their place. "
-        "What would refute this: a network of pure cosines with another ratio, a third harmonic without that peak, or "
-        "a poor R² of all five peaks."
+        "and every wave makes a pair of peaks. So **pure cosines** leave ghosts of one half under x², of one third "
+        "under ReLU, which adds peaks of −1/15 at 3x − y and 3y − x. A trained neuron is no pure cosine: it grows a "
+        "**third harmonic** against its own wave, which takes the ghosts down and leaves a negative peak at 3x − y in "
+        "their place. What would refute this: a network of pure cosines with another ratio, a third harmonic without "
+        "that peak, or a poor R² of all five peaks."
     )
 
 

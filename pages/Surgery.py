@@ -136,8 +136,7 @@ def diversity():
                     "frequencies in use",
                     {"neurons fall silent": few, "neurons shared": wide},
                     "A frequency left out takes its neurons with it; sharing all 128 among those that stay takes that "
-                    "confound "
-                    "away.",
+                    "confound away.",
                 ),
                 (
                     "phases",
@@ -145,8 +144,7 @@ def diversity():
                     "range of the phases (units of π)",
                     {"all frequencies": spans},
                     "Phases spread over part of the circle only: exp(2iφ) and exp(4iφ) have to cancel, which a wider "
-                    "range can "
-                    "do worse than a narrower one.",
+                    "range can do worse than a narrower one.",
                 ),
             )
         )

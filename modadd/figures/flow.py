@@ -114,10 +114,9 @@ def errors(path: dict, neuron: int, step: int, log_steps: bool = True) -> Chart:
     return Chart(
         drawing(_errors, tables, names=tuple(difference), log_steps=log_steps),
         f"Training minus flow, neuron {neuron}",
-        f"Largest up to step {step:,}: α {worst['α']:.2g} %, β {worst['β']:.2g} %, D {worst['D'] / 100:.2g} "
-        "rad. Jitter of "
-        "±0.05 % is the rounding of the record; a drift is physics: the loss is no longer flat, or, under ReLU, "
-        "harmonics.",
+        f"Largest up to step {step:,}: α {worst['α']:.2g} %, β {worst['β']:.2g} %, D {worst['D'] / 100:.2g} rad. "
+        "Jitter of ±0.05 % is the rounding of the record; a drift is physics: the loss is no longer flat, or, under "
+        "ReLU, harmonics.",
         f"Training minus flow for neuron {neuron}", lambda: errors_table(path, neuron),
     )  # fmt: skip
 
@@ -231,9 +230,8 @@ def portrait(path: dict, step: int, field: dict, shown: int = 40) -> Chart:
     D = np.abs(path["D_SM"][there][-1][m])
     return Chart(
         drawing(_portrait, tables | {"paths": rows, "dots": last}, **how), "Phase portrait of (D, β)",
-        f"Paths of {len(m)} neurons up to step {path['step_S'][there][-1]:,}, over the number of steps that "
-        "each place needs "
-        f"to align. {(np.pi / 2 > D).mean():.0%} of them are less than a quarter turn from the middle.",
+        f"Paths of {len(m)} neurons up to step {path['step_S'][there][-1]:,}, over the number of steps that each place "
+        f"needs to align. {(np.pi / 2 > D).mean():.0%} of them are less than a quarter turn from the middle.",
         "Phase portrait of misalignment and output magnitude", lambda: portrait_table(path, step),
     )  # fmt: skip
 

@@ -77,8 +77,8 @@ def pairs(run: Run, side: int = SIDE) -> Chart:
     return Chart(
         wrong(nothing, run, side),
         "The pairs",
-        "Trained: common (both orders) and rare (this order only). "
-        "Tested: mirrored (the other order is trained) and held out.",
+        "Trained: common (both orders) and rare (this order only). Tested: mirrored (the other order is trained) and "
+        "held out.",
         "Every pair of residues by its kind",
     )
 

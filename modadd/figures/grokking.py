@@ -44,9 +44,8 @@ def sparsity(record: Record, step: int | None = None, log_steps: bool = True, en
     high = int(np.nanargmax(norm))
     return Chart(
         drawing(_sparsity, tables, top=top, log_steps=log_steps), "Sparsity and size",
-        "IPR (left): 1 is one frequency per neuron. Norm of all weights (right, dashed): largest, "
-        f"{norm[high]:.3g}, at "
-        f"step {record.steps[high]:,}; at the end {norm[-1]:.3g}.",
+        f"IPR (left): 1 is one frequency per neuron. Norm of all weights (right, dashed): largest, {norm[high]:.3g}, "
+        f"at step {record.steps[high]:,}; at the end {norm[-1]:.3g}.",
         "Inverse participation ratio and norm of all weights by training step", lambda: frame_table(record),
     )  # fmt: skip
 

@@ -76,10 +76,9 @@ def pair(rows: pa.Table, x: int, y: int, step: int, height: int = 240) -> Chart:
     return Chart(
         drawing(_pair, {"bars": rows, "theory": rows.select(["j", "theory"])}, p=p, height=height),
         f"{x} + {y} = {answer}, says the network at step {step:,} ({verdict})",
-        f"Logit at j = {true}: {value[true]:+.3g}; at the ghosts {ghosts}. Diamonds: pure cosines, "
-        "scaled so that "
-        "its peak equals the fitted one over all pairs; its ghosts are then a prediction, and what they stand "
-        "above the bars is what the third harmonic silenced.",
+        f"Logit at j = {true}: {value[true]:+.3g}; at the ghosts {ghosts}. Diamonds: pure cosines, scaled so that its "
+        "peak equals the fitted one over all pairs; its ghosts are then a prediction, and what they stand above the "
+        "bars is what the third harmonic silenced.",
         f"Logits of all answers to {x} + {y} at step {step:,}", rows,
     )  # fmt: skip
 

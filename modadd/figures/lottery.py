@@ -292,8 +292,8 @@ def confusion(count_KK: np.ndarray, rule: str, step: int) -> Chart:
     return Chart(
         field, f"{np.trace(count_KK)} of {count_KK.sum()} predicted by {rule}",
         f"Winners at step {step:,}; right bets lie on the diagonal. Most often missed: k = "
-        f"{int(wrong_K.argmax()) + 1}, in "
-        f"{int(wrong_K.max())} neurons. Errors spread evenly mean luck; a column of errors, a favoured frequency.",
+        f"{int(wrong_K.argmax()) + 1}, in {int(wrong_K.max())} neurons. Errors spread evenly mean luck; a column of "
+        "errors, a favoured frequency.",
         f"Frequencies predicted by {rule} against frequencies kept", lambda: confusion_table(count_KK),
     )  # fmt: skip
 

@@ -157,9 +157,8 @@ def violins(frame: Frame, step: int, height: int = 240) -> Chart:
         drawing(_violins, tables, height=height),
         f"Variation of the magnitudes: input {spread['alpha']:.2f}, output {spread['beta']:.2f}",
         f"Standard deviation over mean at step {step:,}; within a frequency: input "
-        f"{variation_within(frame, 'alpha'):.2f}"
-        f", output {variation_within(frame, 'beta'):.2f}. The theory takes all magnitudes as equal: a narrow violin "
-        "supports this. Dot: median, bar: quartiles.",
+        f"{variation_within(frame, 'alpha'):.2f}, output {variation_within(frame, 'beta'):.2f}. The theory takes all "
+        "magnitudes as equal: a narrow violin supports this. Dot: median, bar: quartiles.",
         f"Distribution of the input and output magnitudes of the neurons at step {step:,}", lambda: phases_table(frame),
     )  # fmt: skip
 

@@ -85,9 +85,8 @@ def overlay(
     ).properties(height=HEIGHT + 60)
     return Chart(
         drawn, "Accuracy of every run",
-        f"A dot where a run groks: {len(there)} of {over} finished runs. Look for curves of one colour that "
-        "rise together "
-        "and apart from the others.",
+        f"A dot where a run groks: {len(there)} of {over} finished runs. Look for curves of one colour that rise "
+        "together and apart from the others.",
         "Accuracy of every run by training step", lambda: sweep_tables.curves(grid, records, criterion),
     )  # fmt: skip
 
@@ -124,9 +123,8 @@ def distribution(grid: Grid, results: list[Outcome], statistics: list[dict]) -> 
     late = spots["kind"].to_pylist().count(sweep_tables.KINDS[1]) if len(spots) else 0
     return Chart(
         drawn, "When they grok",
-        "A mark per run, and by group the Kaplan-Meier median (bar) with its 95 % bootstrap interval (band), "
-        "coarse for few "
-        f"runs. Triangles, {late} of {len(spots)} runs, ended without: they would have come later, if at all.",
+        "A mark per run, and by group the Kaplan-Meier median (bar) with its 95 % bootstrap interval (band), coarse "
+        f"for few runs. Triangles, {late} of {len(spots)} runs, ended without: they would have come later, if at all.",
         "Step of grokking of every run by group", lambda: sweep_tables.ended(grid, results),
     )  # fmt: skip
 
@@ -192,9 +190,8 @@ def finals(grid: Grid, results: list[Outcome]) -> Chart:
     )
     return Chart(
         drawn, "What they know at the end",
-        "Last accuracy of every run. Of held-out pairs neither order was trained: look for how far they stay "
-        "behind the "
-        "test pairs.", "Final accuracy of every run by group", rows,
+        "Last accuracy of every run. Of held-out pairs neither order was trained: look for how far they stay behind "
+        "the test pairs.", "Final accuracy of every run by group", rows,
     )  # fmt: skip
 
 
@@ -237,8 +234,7 @@ def matrix(
     ).properties(height=int(np.clip(900 / len(labels), 44, 92)) * len(labels))
     return Chart(
         drawn, "The grid",
-        f"A small curve per run, {CURVES[criterion.curve]} from 0 to 100 % over steps on a logarithmic axis; "
-        "dotted: the "
-        "level of the criterion. The number is the step of grokking.",
+        f"A small curve per run, {CURVES[criterion.curve]} from 0 to 100 % over steps on a logarithmic axis; dotted: "
+        "the level of the criterion. The number is the step of grokking.",
         "Small accuracy curves, a row per setting and a column per seed, coloured by how the run stands", boxes,
     )  # fmt: skip

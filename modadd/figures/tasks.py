@@ -98,9 +98,8 @@ def by_map(frame: Frame, run: Run, step: int, height: int = HEIGHT) -> Chart:
     value = rows["accuracy"].to_numpy()
     return Chart(
         drawing(_by_map, {"each": rows}, C=len(rows), height=height), f"Accuracy for each c at step {step:,}",
-        f"Dots: test examples, {np.nanmin(value):.1%} to {np.nanmax(value):.1%}. Bars: what the most common "
-        "answer gets for "
-        "this c; only the part above counts.", rows=rows,
+        f"Dots: test examples, {np.nanmin(value):.1%} to {np.nanmax(value):.1%}. Bars: what the most common answer "
+        "gets for this c; only the part above counts.", rows=rows,
     )  # fmt: skip
 
 

@@ -89,11 +89,9 @@ def progress(record: Record, found, step: int | None = None, log_steps: bool = T
     rows = progress_table(record, found)
     return Chart(
         over_time(rows, LOSSES, LOSS, step, log_steps, height=280, **ground), "Hidden progress",
-        "Restricted: of the logits only the constant and the key cosines of a + b are kept; test pairs. "
-        "Excluded: one key "
-        "frequency is taken away, the one that hurts most; training pairs. Cosines alone: logits Σ aₖ cos wₖ(a "
-        "+ b − c), "
-        f"the same for all pairs. At the last frame: restricted {found['restricted_test'][-1]:.3g}, excluded "
+        "Restricted: of the logits only the constant and the key cosines of a + b are kept; test pairs. Excluded: one "
+        "key frequency is taken away, the one that hurts most; training pairs. Cosines alone: logits Σ aₖ cos wₖ(a + "
+        f"b − c), the same for all pairs. At the last frame: restricted {found['restricted_test'][-1]:.3g}, excluded "
         f"{found['excluded'][-1]:.3g} nats." + style.at_the_edge(rows["value"]), rows=rows,
     )  # fmt: skip
 
@@ -131,9 +129,8 @@ def shares(record: Record, found, step=None, log_steps=True, **ground) -> Chart:
     rows = shares_table(record, found)
     return Chart(
         over_time(rows, SHARES, SHARE, step, log_steps, **ground), "Sparsity and shares",
-        "Gini of the norms above; variance of the logits, centred over c for each pair, in the key cosines; "
-        "share of all "
-        f"neurons with more than {one_layer.SINGLE:.0%} of their variance in one frequency.", rows=rows,
+        "Gini of the norms above; variance of the logits, centred over c for each pair, in the key cosines; share of "
+        f"all neurons with more than {one_layer.SINGLE:.0%} of their variance in one frequency.", rows=rows,
     )  # fmt: skip
 
 
@@ -205,9 +202,8 @@ def circle(points_P2: np.ndarray, k: int, share: float, step: int, side: int = 3
     return Chart(
         drawing(_circle, {"web": closed, "dots": rows}, p=len(rows), reach=reach, side=side),
         f"k = {k}: {share:.0%} of the embedding",
-        f"Step {step:,}. Embeddings of the residues on the plane where cos wₖa and sin wₖa are written, joined "
-        "in the order "
-        f"of k·a mod p. Radius {radius.mean():.2g} ± {radius.std():.1g}.", rows=rows,
+        f"Step {step:,}. Embeddings of the residues on the plane where cos wₖa and sin wₖa are written, joined in the "
+        f"order of k·a mod p. Radius {radius.mean():.2g} ± {radius.std():.1g}.", rows=rows,
     )  # fmt: skip
 
 
@@ -271,9 +267,9 @@ def attention_maps(frame: Frame, heads: int, step: int) -> Chart:
     names = [f"head {h} to {token}" for token in "ab" for h in range(1, heads + 1)]
     return Chart(
         tiles(maps, names, heads, 1.0), f"Where “=” looks at step {step:,}",
-        f"Attention from “=”, a down and b across, from 0 to 1. The rest, on average {1 - 2 * maps.mean():.1%}, "
-        "goes to "
-        "“=” itself. Stripes: a head that weighs a wave in a against one in b.", rows=lambda: maps_table(maps, names),
+        f"Attention from “=”, a down and b across, from 0 to 1. The rest, on average {1 - 2 * maps.mean():.1%}, goes "
+        "to “=” itself. Stripes: a head that weighs a wave in a against one in b.",
+        rows=lambda: maps_table(maps, names),
     )  # fmt: skip
 
 
@@ -299,9 +295,8 @@ def pairs(probability_PP: np.ndarray, step: int, side: int = fields.SIDE) -> Cha
     )
     return Chart(
         field, f"Which sums does it know at step {step:,}?",
-        "Probability of the right answer, a down and b across: above one half in "
-        f"{(probability_PP > 0.5).mean():.0%} of "
-        "the pairs.", rows=lambda: maps_table(probability_PP[None], ["probability"]),
+        f"Probability of the right answer, a down and b across: above one half in {(probability_PP > 0.5).mean():.0%} "
+        "of the pairs.", rows=lambda: maps_table(probability_PP[None], ["probability"]),
     )  # fmt: skip
 
 
@@ -344,9 +339,9 @@ def modes(lengths_PP: np.ndarray, step: int, keys: int, side: int = 380) -> Char
     held = sum(share for *_, share in strongest(lengths_PP, 4 * max(1, keys)))
     return Chart(
         field, f"In two-dimensional Fourier space, step {step:,}",
-        f"Length over the answers of each product of modes; log scale, {DECADES} decades, constant left out. A "
-        "network that "
-        f"adds has four strong cells per key frequency; the {4 * max(1, keys)} strongest hold {held:.0%} of the power.",
+        f"Length over the answers of each product of modes; log scale, {DECADES} decades, constant left out. A network "
+        f"that adds has four strong cells per key frequency; the {4 * max(1, keys)} strongest hold {held:.0%} of the "
+        "power.",
         rows=lambda: modes_table(lengths_PP),
     )  # fmt: skip
 

@@ -31,17 +31,12 @@ def notes(rows: list[dict], every: list[dict]) -> dict[str, str]:
     )  # fmt: skip
     return {
         "Does it learn?": "The lowest training accuracy at the end is "
-        f"{worst['train_accuracy']:.2%} ({worst['preset']}, p = {worst['p']}). Held-out accuracy ends below 95 "
-        "% at p = "
-        f"{where(lambda r: (r['held_out_accuracy'] or 1) < STAGE_ACCURACY)}. Correct but not confident, with a "
-        "loss above "
-        f"half of a blind guess's ln p: quad_single_freq at p = {where(unsure, 'quad_single_freq')}, "
-        "relu_single_freq at "
-        f"p = {where(unsure, 'relu_single_freq')}. Of {tiny} runs whose loss ends below {survey.COARSE:g} nats, "
-        f"{rounded} "
-        f"end on a whole number of half float32 steps of {survey.STEP:.1e} nats a pair (chance: one in ten): "
-        "that small, a "
-        "loss is rounding, and so are its floors.",
+        f"{worst['train_accuracy']:.2%} ({worst['preset']}, p = {worst['p']}). Held-out accuracy ends below 95 % at p "
+        f"= {where(lambda r: (r['held_out_accuracy'] or 1) < STAGE_ACCURACY)}. Correct but not confident, with a loss "
+        f"above half of a blind guess's ln p: quad_single_freq at p = {where(unsure, 'quad_single_freq')}, "
+        f"relu_single_freq at p = {where(unsure, 'relu_single_freq')}. Of {tiny} runs whose loss ends below "
+        f"{survey.COARSE:g} nats, {rounded} end on a whole number of half float32 steps of {survey.STEP:.1e} nats a "
+        "pair (chance: one in ten): that small, a loss is rounding, and so are its floors.",
         "How long does it take?": "Stage II is not reached at p = "
         f"{where(lambda r: r['stage2_end'] is None, 'grokking')}. The plateau rule stopped p = "
         f"{where(lambda r: floor and r['plateau'] == floor)} at its earliest, step {earliest}: that flat part "
@@ -58,16 +53,12 @@ def notes(rows: list[dict], every: list[dict]) -> dict[str, str]:
         "time to align grows like p: their curves show where they were stopped, not where they end.",
         "Phases spread": "For random phases N |mean exp(inφ)|² is 1 at any N. Below 1 they cancel: under x² in "
         "the even orders, which are those that its noise contains, under ReLU in the third too. The single-frequency "
-        "presets begin "
-        "with random phases and hardly move them.",
+        "presets begin with random phases and hardly move them.",
         "The vote": "Two to one under x², three to one under ReLU: that is the vote of pure cosines. Trained "
-        "neurons are a cosine and its third harmonic, and this silences the ghosts, at the price of a negative "
-        "peak at 3x − y; "
-        "the margin then passes the half that pure cosines can have. At p = 3 right answer and ghosts are all the "
-        f"answers there are. {old_fits}",
+        "neurons are a cosine and its third harmonic, and this silences the ghosts, at the price of a negative peak "
+        "at 3x − y; the margin then passes the half that pure cosines can have. At p = 3 right answer and ghosts are "
+        f"all the answers there are. {old_fits}",
         "Harmonics": "ReLU leaks into them from the first step, towards the fixed point of its flow; what is far "
-        "below had not the time. x² leaks nothing while the loss is near ln p, and then grows a third harmonic "
-        "as well, "
-        "from random "
-        "weights under AdamW most of all. From random weights other frequencies are counted in.",
+        "below had not the time. x² leaks nothing while the loss is near ln p, and then grows a third harmonic as "
+        "well, from random weights under AdamW most of all. From random weights other frequencies are counted in.",
     }
