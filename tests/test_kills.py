@@ -24,7 +24,7 @@ sys.path.insert(0, "tests")
 from conftest import assert_same_training
 from modadd.exchange import bundle
 from modadd.figures.print import paper
-from modadd.jobs.spool import Spool, Word
+from modadd.jobs.spool import Spool, Progress
 from modadd.records.store import Store, from_bytes, to_bytes, write_atlas
 from dataclasses import replace
 folder, record = Path(sys.argv[1]), from_bytes(Path(sys.argv[2]).read_bytes())
@@ -135,7 +135,7 @@ def begin(): Spool(folder / "jobs").put(other)
 def do():
     spool = Spool(folder / "jobs")
     spool.write(spool.record_file(run_id), to_bytes(record))
-    spool.say(run_id, Word(record.step))
+    spool.report(run_id, Progress(record.step))
 def look(whole=False):
     spool = Spool(folder / "jobs")
     assert_same_training(spool.sibling(other.run), other)
@@ -143,7 +143,7 @@ def look(whole=False):
     assert there is not None or not whole
     if there is not None:
         assert_same_training(there, record)
-    assert spool.word(run_id).step in ((record.step,) if whole else (0, record.step))
+    assert spool.progress(run_id).step in ((record.step,) if whole else (0, record.step))
 strike(begin, do, look)
 """,
     "figures that are drawn": """

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modadd.jobs import cluster
-from modadd.jobs.spool import ArrayTask, Spool, Word
+from modadd.jobs.spool import ArrayTask, Progress, Spool
 from modadd.records.store import Store, to_bytes
 from modadd.runs import Run, preset
 from modadd.training import cost
@@ -239,7 +239,7 @@ def test_what_a_node_cannot_train_fails_with_its_reason(jobs, store):
     assert "Traceback" in task.err.read_text()
     assert cluster.collect(jobs, store) == []
     cluster.submit([SMALL], store, jobs)
-    assert cluster.status(jobs)[-1].runs[SMALL.id] == (SMALL.epochs, Word())
+    assert cluster.status(jobs)[-1].runs[SMALL.id] == (SMALL.epochs, Progress())
 
 
 def test_a_task_gets_what_was_asked_for(jobs, store, monkeypatch):
@@ -372,8 +372,8 @@ def test_accounting_remembers_what_the_queue_forgot_and_the_queue_knows_better(t
     spool, jobs = Spool(tmp_path), [f"7_{i}" for i in range(5)]
     array = [{"job": job, "runs": {job: 10}, "out": "o", "err": "e"} for job in jobs]
     spool.write(spool.folder / "arrays/000000007.json", json.dumps(array).encode())
-    spool.say("7_0", Word(10, 2.5, "epochs"))
-    spool.say("7_2", Word(3, 2.5))
+    spool.report("7_0", Progress(10, 2.5, "epochs"))
+    spool.report("7_2", Progress(3, 2.5))
     tasks = cluster.status(tmp_path)
     assert [task.job for task in tasks] == jobs
     assert [task.state for task in tasks] == ["finished", "cancelled", "pending", "running", "gone"]
@@ -394,8 +394,8 @@ def test_a_run_that_fails_does_not_take_the_others_of_its_task_along(tmp_path):
     spool.write(spool.record_file(bad.id), to_bytes(finish(replace(SMALL, epochs=20))))  # of another trajectory
     with pytest.raises(RuntimeError, match=f"^failed: {bad.id}$"):
         a_task(tmp_path, bad, SMALL)()
-    assert "cannot go on as" in spool.word(bad.id).error
-    assert (spool.word(SMALL.id).step, spool.word(SMALL.id).stop_reason) == (SMALL.epochs, "epochs")
+    assert "cannot go on as" in spool.progress(bad.id).error
+    assert (spool.progress(SMALL.id).step, spool.progress(SMALL.id).stop_reason) == (SMALL.epochs, "epochs")
 
 
 def test_a_task_that_comes_back_passes_over_what_is_finished(tmp_path, record):
@@ -415,8 +415,8 @@ def test_a_task_that_is_told_to_leave_keeps_a_checkpoint_and_comes_back_as_it_wa
     until(lambda: f"{ENDLESS.id} trains from step 0" in caplog.text)
     assert task.checkpoint().function == a_task(tmp_path, ENDLESS, SMALL)
     spool = Spool(tmp_path)
-    assert 0 < spool.sibling(ENDLESS).step == spool.word(ENDLESS.id).step < ENDLESS.epochs
-    assert spool.word(SMALL.id) == Word()  # it did not come to that
+    assert 0 < spool.sibling(ENDLESS).step == spool.progress(ENDLESS.id).step < ENDLESS.epochs
+    assert spool.progress(SMALL.id) == Progress()  # it did not come to that
 
 
 def test_a_task_that_is_told_to_leave_before_it_began_comes_back_as_it_was(tmp_path):
@@ -442,7 +442,7 @@ def test_a_record_is_in_the_spool_whole_or_not_at_all(tmp_path, record, monkeypa
         spool.put(record)
     assert not spool.record_file(SMALL.id).exists()
     assert spool.sibling(SMALL) is None
-    assert spool.word(SMALL.id) == Word()
+    assert spool.progress(SMALL.id) == Progress()
 
 
 def test_a_folder_from_which_nothing_was_sent_asks_nobody(tmp_path, store, monkeypatch):

@@ -20,21 +20,37 @@ from ..records.record import Record
 from ..records.store import Damaged, Store, from_bytes, to_bytes
 from ..runs import Run
 from ..training import cost
-from .spool import ArrayTask, Spool, Word
+from .spool import ArrayTask, Progress, Spool
 
 SIGNAL_SECONDS = 90  # before its time is up a task is told so; at most a quarter of its time,
 # because Slurm, which looks every half minute, may say so a minute too early
 REQUEUES_MAX = 1000  # times that a task may run out of time
 ARRAY_MAX = 1000  # tasks of one array, just below what Slurm allows where nobody raised it
 BASE_MEMORY = 4 << 30  # bytes of a process that has loaded torch, with room
-ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
-         "REVOKED", "TIMEOUT"}  # fmt: skip
+ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+}
 
 
 def submit(
-    runs: Iterable[Run], store: Store, folder: Path | str, minutes: int = 60, partition: str | None = None,
-    gpus: int = 0, cpus: int = 1, workers: int | None = None,
-) -> dict[str, list[str]]:  # fmt: skip
+    runs: Iterable[Run],
+    store: Store,
+    folder: Path | str,
+    minutes: int = 60,
+    partition: str | None = None,
+    gpus: int = 0,
+    cpus: int = 1,
+    workers: int | None = None,
+) -> dict[str, list[str]]:
     """Send runs to Slurm as a job array; returns the run ids of each task by its job id.
 
     A task has `minutes`, `cpus` cores and 0 or 1 GPU; at most `workers` tasks run at a time.  The longest run
@@ -60,16 +76,23 @@ def submit(
     memory = max(cost.memory_and_disk(run)[0] for run in runs) + BASE_MEMORY
     delay = min(SIGNAL_SECONDS, 60 * minutes // 4)
     executor.update_parameters(
-        job_name="modadd", time=minutes, partition=partition, cpus_per_task=cpus, gpus_per_node=gpus or None,
-        mem=f"{math.ceil(memory / 2**20)}M", signal_delay_s=delay, array_parallelism=workers or ARRAY_MAX,
+        job_name="modadd",
+        time=minutes,
+        partition=partition,
+        cpus_per_task=cpus,
+        gpus_per_node=gpus or None,
+        mem=f"{math.ceil(memory / 2**20)}M",
+        signal_delay_s=delay,
+        array_parallelism=workers or ARRAY_MAX,
         # A step does not inherit the cores of its job since Slurm 22.05.
-        srun_args=[f"--cpus-per-task={cpus}"], additional_parameters={"requeue": True},
-    )  # fmt: skip
+        srun_args=[f"--cpus-per-task={cpus}"],
+        additional_parameters={"requeue": True},
+    )
     for run in runs:
         sibling = store.sibling(run)
         if sibling is not None:
             spool.write(spool.record_file(run.id), to_bytes(sibling))
-        spool.say(run.id, Word(sibling.step if sibling else 0))
+        spool.report(run.id, Progress(sibling.step if sibling else 0))
     tasks = [
         ArrayTask(group, spool.folder, "cuda" if gpus else "cpu", cpus, delay * 2 / 3)
         for group in pack(runs, minutes * 60 / 2, cpus)
@@ -79,12 +102,17 @@ def submit(
         part = tasks[start : start + ARRAY_MAX]
         jobs = _send(executor, part)
         array = [
-            {"job": job.job_id, "runs": {run.id: run.epochs for run in task.runs},
-             "out": job.paths.stdout.name, "err": job.paths.stderr.name}
+            {
+                "job": job.job_id,
+                "runs": {run.id: run.epochs for run in task.runs},
+                "out": job.paths.stdout.name,
+                "err": job.paths.stderr.name,
+            }
             for job, task in zip(jobs, part, strict=True)
-        ]  # fmt: skip
-        spool.write(spool.folder / "arrays" / f"{int(jobs[0].job_id.partition('_')[0]):09d}.json",
-                    json.dumps(array).encode())  # fmt: skip
+        ]
+        spool.write(
+            spool.folder / "arrays" / f"{int(jobs[0].job_id.partition('_')[0]):09d}.json", json.dumps(array).encode()
+        )
         sent |= {task["job"]: list(task["runs"]) for task in array}
     return sent
 
@@ -128,20 +156,27 @@ def _send(executor, tasks: list[ArrayTask]) -> list:
 class Status:
     """A task of an array.  `state` is Slurm's word in small letters (pending, running, cancelled, ...),
     `finished` once all its runs are, or `gone` if Slurm knows it no longer.  `where` is its node, or why it
-    waits.  `runs` maps run ids to (updates to make, Word)."""
+    waits.  `runs` maps run ids to (updates to make, Progress)."""
 
     job: str
     state: str
     active: bool
     where: str
-    runs: dict[str, tuple[int, Word]]
+    runs: dict[str, tuple[int, Progress]]
     out: Path
     err: Path
 
     def to_json(self) -> dict:
-        runs = {run_id: {"epochs": epochs} | asdict(word) for run_id, (epochs, word) in self.runs.items()}
-        return {"job": self.job, "state": self.state, "active": self.active, "where": self.where, "runs": runs,
-                "out": str(self.out), "err": str(self.err)}  # fmt: skip
+        runs = {run_id: {"epochs": epochs} | asdict(progress) for run_id, (epochs, progress) in self.runs.items()}
+        return {
+            "job": self.job,
+            "state": self.state,
+            "active": self.active,
+            "where": self.where,
+            "runs": runs,
+            "out": str(self.out),
+            "err": str(self.err),
+        }
 
 
 def status(folder: Path | str) -> list[Status]:
@@ -151,16 +186,18 @@ def status(folder: Path | str) -> list[Status]:
     spool = Spool(folder)
     arrays = sorted((spool.folder / "arrays").glob("*.json"))
     tasks = [task for file in arrays for task in json.loads(file.read_text())]
-    queue = _queue([task["job"] for task in tasks]) if tasks else {}  # asked before the words are read
+    queue = _queue([task["job"] for task in tasks]) if tasks else {}  # asked before their progress is read
     found, later = [], set()
     for task in reversed(tasks):
-        runs = {run_id: (epochs, spool.word(run_id)) for run_id, epochs in task["runs"].items() if run_id not in later}
+        runs = {
+            run_id: (epochs, spool.progress(run_id)) for run_id, epochs in task["runs"].items() if run_id not in later
+        }
         if not runs:
             continue
         later |= set(runs)
         state, where = queue.get(task["job"], ("GONE", ""))
         active = state not in ENDED | {"GONE"}
-        if not active and all(word.stop_reason is not None for _, word in runs.values()):
+        if not active and all(progress.stop_reason is not None for _, progress in runs.values()):
             state = "FINISHED"
         logs = (spool.folder / "tasks" / task[name] for name in ("out", "err"))
         found.append(Status(task["job"], state.lower(), active, where, runs, *logs))
@@ -173,11 +210,11 @@ def told(tasks: Iterable[Status]) -> Iterator[str]:
     for task in tasks:
         counts[task.state] += 1
         yield f"{task.job}  {task.state}{f'  {task.where}' if task.active and task.where else ''}"
-        for run_id, (epochs, word) in task.runs.items():
-            speed = word.steps_per_second if task.active else None
+        for run_id, (epochs, progress) in task.runs.items():
+            speed = progress.steps_per_second if task.active else None
             rate = f", {speed:,.{0 if speed >= 10 else 2}f} a second" if speed else ""
-            end = next((f": {why}" for why in (word.error, word.stop_reason) if why), rate)
-            yield f"    {run_id}  {word.step:,} of {epochs:,} steps{end}"
+            end = next((f": {why}" for why in (progress.error, progress.stop_reason) if why), rate)
+            yield f"    {run_id}  {progress.step:,} of {epochs:,} steps{end}"
         yield f"    log  {task.err}"
     yield ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing was sent from this folder"
 
@@ -217,7 +254,9 @@ def collect(folder: Path | str, store: Store) -> list[str]:
     if not tasks:
         return []
     spool, moved = Spool(folder), []
-    growing = {i for task in tasks if task.active for i, (_, word) in task.runs.items() if word.stop_reason is None}
+    growing = {
+        i for task in tasks if task.active for i, (_, progress) in task.runs.items() if progress.stop_reason is None
+    }
     for file in sorted((spool.folder / "records").glob("*.record")):
         if file.stem in growing:
             continue
@@ -225,7 +264,7 @@ def collect(folder: Path | str, store: Store) -> list[str]:
             record = from_bytes(file.read_bytes())
         except Damaged as error:
             file.replace(file.with_suffix(".damaged"))
-            spool.say(file.stem, Word(error=f"its record is damaged: {error}"))
+            spool.report(file.stem, Progress(error=f"its record is damaged: {error}"))
             continue
         if record.run.id == file.stem and _rank(record) > _rank(_mine(store, file.stem)):
             store.put(record)

@@ -269,9 +269,14 @@ def told(error: Exception, device: str) -> str:
 
 
 def carry_out(
-    run: Run, store: Store, device: str = "auto", look: Callable[..., bool] = lambda update: False,
-    resume: Record | None = None, live: bool = False, afresh: bool = False,
-) -> Record:  # fmt: skip
+    run: Run,
+    store: Store,
+    device: str = "auto",
+    look: Callable[..., bool] = lambda update: False,
+    resume: Record | None = None,
+    live: bool = False,
+    afresh: bool = False,
+) -> Record:
     """Train a run into a store, from `resume` or else, unless `afresh`, from the longest stored record of its
     trajectory, with a checkpoint every CHECKPOINT_SECONDS.  A fork starts where it leaves its parent.
 

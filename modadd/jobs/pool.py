@@ -38,10 +38,15 @@ log = logging.getLogger(__name__)
 
 
 def train_all(
-    runs: Iterable[Run], cache: Path | str, devices: Sequence[str] = ("cpu",), workers: int = 1,
-    look: Look | None = None, checkpoint_seconds: float = CHECKPOINT_SECONDS, compact: bool = False,
+    runs: Iterable[Run],
+    cache: Path | str,
+    devices: Sequence[str] = ("cpu",),
+    workers: int = 1,
+    look: Look | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    compact: bool = False,
     stop_after: float | None = None,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Train runs into the cache with `workers` processes a device; returns why by id of those that failed.
 
     Any device takes the next run, the longest first; on CUDA small runs that can share an engine are one job.
@@ -53,7 +58,7 @@ def train_all(
     """
     slots = [device for _ in range(workers) for device in devices]  # the first jobs go to different devices
     threads = share_of_cores(len(slots))
-    ready, busy = deque(_jobs(list(runs), slots, in_order=stop_after is not None)), []
+    ready, locked = deque(_jobs(list(runs), slots, in_order=stop_after is not None)), []
     end = np.inf if stop_after is None else time.monotonic() + stop_after
     deaths, failures, told = Counter(), {}, set()
     crew: dict[int, _Worker] = {}
@@ -78,16 +83,16 @@ def train_all(
             again(worker.left(), what[0], died=False)
         elif kind == "over":
             then, others = time.monotonic() + LOOK_AGAIN_SECONDS, set(what[0])
-            busy.extend((then, [run]) for run in worker.left() if run.id in others)
+            locked.extend((then, [run]) for run in worker.left() if run.id in others)
             for run_id in others - told:
                 log.warning("%s is being trained by another process: waiting for it", run_id)
             told.update(others)
 
     with _terminable():
         try:
-            while time.monotonic() < end and (ready or busy or any(worker.job for worker in crew.values())):
-                while busy and busy[0][0] <= time.monotonic():
-                    ready.append(busy.pop(0)[1])
+            while time.monotonic() < end and (ready or locked or any(worker.job for worker in crew.values())):
+                while locked and locked[0][0] <= time.monotonic():
+                    ready.append(locked.pop(0)[1])
                 for i, device in enumerate(slots):
                     if ready and i not in crew:
                         crew[i] = _Worker(cache, device, threads, checkpoint_seconds, compact)
@@ -202,7 +207,7 @@ def _work(pipe: connection.Connection, cache: str, device: str, threads: int, ch
             job = pipe.recv()
             try:
                 torch.set_num_threads(min(threads, cost.usual_threads(job[0])))
-                store, busy = Store(cache), []
+                store, locked = Store(cache), []
                 try:
                     for group in [job] if _share(job, device) else [[run] for run in job]:
 
@@ -213,12 +218,12 @@ def _work(pipe: connection.Connection, cache: str, device: str, threads: int, ch
                             except OSError:  # nobody listens any more
                                 return True
 
-                        busy += carry_out_together(group, store, device, look, checkpoint_seconds, threads, compact)
+                        locked += carry_out_together(group, store, device, look, checkpoint_seconds, threads, compact)
                         if asked.is_set():
                             return
                 finally:
                     store.close()
-                pipe.send(("over", busy))
+                pipe.send(("over", locked))
             except (EOFError, OSError):
                 raise
             except Exception as error:
@@ -234,9 +239,14 @@ def _share(job: list[Run], device: str) -> bool:
 
 
 def carry_out_together(
-    runs: list[Run], store: Store, device: str, look: Callable[[dict[str, int]], bool],
-    checkpoint_seconds: float = CHECKPOINT_SECONDS, threads: int = 1, compact: bool = False,
-) -> list[str]:  # fmt: skip
+    runs: list[Run],
+    store: Store,
+    device: str,
+    look: Callable[[dict[str, int]], bool],
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    threads: int = 1,
+    compact: bool = False,
+) -> list[str]:
     """Train runs that can share an engine into a store; returns the ids of those that another process trains.
 
     Each goes on from the longest stored record of its trajectory, and a finished one is left alone.  Checkpoints
@@ -246,13 +256,13 @@ def carry_out_together(
     from ..networks.device import pick_device
     from ..training.loop import lockstep  # torch loads with the first job
 
-    busy, free = [], {}
+    locked, free = [], {}
     with contextlib.ExitStack() as locks, ThreadPoolExecutor(threads) as hands:
         for run in runs:
             try:
                 locks.enter_context(store.lock(run.id))
             except filelock.Timeout:
-                busy.append(run.id)
+                locked.append(run.id)
                 continue
             there = resume = None
             with contextlib.suppress(Damaged):
@@ -265,7 +275,7 @@ def carry_out_together(
             if resume is None and run.parent:
                 resume = origin(run, store, device, lambda update, run=run: look({run.id: update.step}))
                 if resume.run != run:  # left off on the way there
-                    return busy
+                    return locked
             # Members of an engine take their steps together.
             free.setdefault(resume.step if resume else 0, []).append((run, resume))
         for members in free.values():
@@ -276,9 +286,10 @@ def carry_out_together(
                 leave = look({update.record.run.id: update.step for update in updates})
                 now = time.monotonic()
                 due = [
-                    update for update in updates if update.record.run.id not in kept
-                    and (update.record.finished or leave or now - saved >= rest)
-                ]  # fmt: skip
+                    update
+                    for update in updates
+                    if update.record.run.id not in kept and (update.record.finished or leave or now - saved >= rest)
+                ]
                 if not due:
                     continue
                 keep = lambda record: store.put(shipped.small(record) if compact and record.finished else light(record))  # noqa: E731
@@ -287,9 +298,9 @@ def carry_out_together(
                 saved = time.monotonic()
                 rest = max(checkpoint_seconds, 9 * (saved - now))
                 if leave:
-                    return busy
+                    return locked
             look({run.id: run.epochs for run, _ in members})
-    return busy
+    return locked
 
 
 def light(record: Record) -> Record:

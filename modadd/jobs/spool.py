@@ -18,12 +18,12 @@ from ..records.store import from_bytes, to_bytes
 from ..runs import Run
 from .lab import carry_out
 
-TELL_SECONDS = 5  # between two words on how far a run is
+TELL_SECONDS = 5  # between two reports of how far a run is
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Word:
+class Progress:
     """What a task last said of a run: updates made, their rate, why it ended, what went wrong."""
 
     step: int = 0
@@ -33,14 +33,14 @@ class Word:
 
 
 class Spool:
-    """A folder that many machines share: of every run its record, as the bytes of the store, and a Word.
+    """A folder that many machines share: of every run its record, as the bytes of the store, and a Progress.
 
     To `lab.carry_out` it is a store.
     """
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder).resolve()
-        for part in (self.folder, *(self.folder / name for name in ("records", "words", "arrays", "tasks"))):
+        for part in (self.folder, *(self.folder / name for name in ("records", "progress", "arrays", "tasks"))):
             part.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
 
@@ -59,15 +59,15 @@ class Spool:
 
     def tell(self, record: Record):
         seen = record.provenance
-        self.say(record.run.id, Word(record.step, seen["steps_per_second"], seen["stop_reason"]))
+        self.report(record.run.id, Progress(record.step, seen["steps_per_second"], seen["stop_reason"]))
 
-    def say(self, run_id: str, word: Word):
-        self.write(self.folder / "words" / f"{run_id}.json", json.dumps(asdict(word)).encode())
+    def report(self, run_id: str, progress: Progress):
+        self.write(self.folder / "progress" / f"{run_id}.json", json.dumps(asdict(progress)).encode())
 
-    def word(self, run_id: str) -> Word:
+    def progress(self, run_id: str) -> Progress:
         with contextlib.suppress(FileNotFoundError):
-            return Word(**json.loads((self.folder / "words" / f"{run_id}.json").read_text()))
-        return Word()
+            return Progress(**json.loads((self.folder / "progress" / f"{run_id}.json").read_text()))
+        return Progress()
 
     def sibling(self, run: Run) -> Record | None:
         """The checkpoint that this run goes on from."""
@@ -77,7 +77,7 @@ class Spool:
         return None
 
     def finished(self, run_id: str) -> bool:
-        return self.word(run_id).stop_reason not in (None, "stopped")
+        return self.progress(run_id).stop_reason not in (None, "stopped")
 
     def lock(self, run_id: str) -> contextlib.AbstractContextManager:
         # A shared file system need not know locks; that no run is in two tasks is `submit`'s care.
@@ -124,7 +124,7 @@ class ArrayTask:
         for run in self.runs:
             if self._leave:
                 return
-            if spool.word(run.id).stop_reason is None:
+            if spool.progress(run.id).stop_reason is None:
                 self._train(run, spool)
 
     def _train(self, run: Run, spool: Spool):
@@ -137,11 +137,11 @@ class ArrayTask:
                 told = time.monotonic()
             return self._leave
 
-        log.info("%s trains from step %d", run.id, spool.word(run.id).step)
+        log.info("%s trains from step %d", run.id, spool.progress(run.id).step)
         try:
             record = carry_out(run, spool, self.device, look)  # type: ignore[arg-type]  # a Spool has what it asks of a Store
             log.info("%s left at step %d: %s", run.id, record.step, record.provenance["stop_reason"] or "to go on")
         except Exception as error:  # one run must not take the others of its task along
             log.exception("%s failed", run.id)
             self._failed.append(run.id)
-            spool.say(run.id, replace(spool.word(run.id), error=f"{type(error).__name__}: {error}"))
+            spool.report(run.id, replace(spool.progress(run.id), error=f"{type(error).__name__}: {error}"))

@@ -23,9 +23,15 @@ from ..runs import PRESETS, PUBLISHED_STEPS, Run, preset, presets_at
 
 TABLE = "table.csv"
 HEADER = [
-    "run", "finished", "bytes", *SCALARS, "bets", *(f"hits_{rule}" for rule in RULES), "due",
+    "run",
+    "finished",
+    "bytes",
+    *SCALARS,
+    "bets",
+    *(f"hits_{rule}" for rule in RULES),
+    "due",
     *(f"claim:{claim.name}" for claim in claims.CLAIMS if claim.name not in (*SLOW, *BETS)),
-]  # fmt: skip
+]
 Key = tuple[str, str, int]
 _lock, _measured = threading.Lock(), {}
 
@@ -163,19 +169,26 @@ def _row(card: dict, measured: dict) -> dict:
     hits = {rule: measured.get(f"hits_{rule}") for rule in RULES}
     judged = {
         claim.name: measured.get(f"claim:{claim.name}")
-        for claim in claims.CLAIMS if claim.name not in (*SLOW, *BETS) and claim.applies(card["run"])
-    }  # fmt: skip
+        for claim in claims.CLAIMS
+        if claim.name not in (*SLOW, *BETS) and claim.applies(card["run"])
+    }
     hit = {rule: told / n for rule, told in hits.items() if told is not None}
     return summary | {
-        "finished": card["provenance"].get("finished"), "where": card["where"], "composite": bool((gcd_K > 1).any()),
+        "finished": card["provenance"].get("finished"),
+        "where": card["where"],
+        "composite": bool((gcd_K > 1).any()),
         "plateau": summary["steps"] if summary["stop_reason"] == "plateau" else None,
         "gap_ratio": second / first if first and second else None,
         **{name: measured.get(name) for name in SCALARS},
-        "counts_K": count_K, "neurons": int(count_K.sum()), "shared_neurons": int(count_K[gcd_K > 1].sum()),
-        "shared_frequencies": float((gcd_K > 1).mean()), "bets": n, "due": measured.get("due"),
+        "counts_K": count_K,
+        "neurons": int(count_K.sum()),
+        "shared_neurons": int(count_K[gcd_K > 1].sum()),
+        "shared_frequencies": float((gcd_K > 1).mean()),
+        "bets": n,
+        "due": measured.get("due"),
         **{f"hit_{rule}": hit.get(rule) for rule in RULES},
         "claims": judged | {name: _skill(hits[rule], n, len(count_K)) for name, rule in BETS.items() if rule in hit},
-    }  # fmt: skip
+    }
 
 
 def _skill(hits: float, n: float, K: int) -> float | None:

@@ -15,11 +15,20 @@ from . import seeds
 MOST = 6
 MATCHES = {"step": "training step", "I": "end of stage I", "II": "end of stage II"}
 RESULTS = {
-    "step": "steps", "train loss": "train_loss", "test loss": "test_loss", "train accuracy": "train_accuracy",
-    "test accuracy": "test_accuracy", "held-out accuracy": "held_out_accuracy", "IPR": "ipr",
-    "mean |sin D|": "mean_abs_sin_D", "parameter norm": "param_norm", "stage I ends": "stage1_end",
-    "stage II ends": "stage2_end", "seconds": "seconds", "device": "device",
-}  # fmt: skip
+    "step": "steps",
+    "train loss": "train_loss",
+    "test loss": "test_loss",
+    "train accuracy": "train_accuracy",
+    "test accuracy": "test_accuracy",
+    "held-out accuracy": "held_out_accuracy",
+    "IPR": "ipr",
+    "mean |sin D|": "mean_abs_sin_D",
+    "parameter norm": "param_norm",
+    "stage I ends": "stage1_end",
+    "stage II ends": "stage2_end",
+    "seconds": "seconds",
+    "device": "device",
+}
 
 
 def usual(known: Mapping[str, Run], name: str, p: int) -> str | None:
@@ -112,8 +121,11 @@ def spectrum(record: Record, step: int | None, layer: str) -> tuple[np.ndarray, 
         held = len(frame["theta"]) if "theta" in frame else len(frame["theta_hat"])
         power_K = (fourier.amplitudes(rows.coefficients(frame, np.arange(held))[layer]) ** 2).sum(0)
     else:
-        name = {"input": "embed_norms", "output": "map_norms"}[layer] if record.run.model == "transformer" else (
-            "embed_power" if layer == "input" else "")  # fmt: skip
+        name = (
+            {"input": "embed_norms", "output": "map_norms"}[layer]
+            if record.run.model == "transformer"
+            else ("embed_power" if layer == "input" else "")
+        )
         if (found := record.at(step, name, "nearest")) is None:
             return None
         at, frame = found

@@ -15,11 +15,17 @@ from . import survival
 
 # Name of a column of the history, or of a scalar of the frames, and what it is called.
 CURVES = {
-    "test_accuracy": "test accuracy", "held_out_accuracy": "held-out accuracy", "train_accuracy": "train accuracy",
-    "rare_accuracy": "mirrored accuracy", "train_loss": "train loss (nats)", "test_loss": "test loss (nats)",
-    "ipr_in": "IPR of the input layer", "ipr_out": "IPR of the output layer", "mean_abs_sin_D": "mean |sin D|",
+    "test_accuracy": "test accuracy",
+    "held_out_accuracy": "held-out accuracy",
+    "train_accuracy": "train accuracy",
+    "rare_accuracy": "mirrored accuracy",
+    "train_loss": "train loss (nats)",
+    "test_loss": "test loss (nats)",
+    "ipr_in": "IPR of the input layer",
+    "ipr_out": "IPR of the output layer",
+    "mean_abs_sin_D": "mean |sin D|",
     "norm": "parameter norm",
-}  # fmt: skip
+}
 POINTS = 240
 
 

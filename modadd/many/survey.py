@@ -23,10 +23,18 @@ def verdicts(rows: Iterable[dict]) -> list[dict]:
         return by_name[name].verdict(value, claims.early(row), waits)
 
     return [
-        {"run_id": row["run_id"], "p": row["p"], "preset": row["preset"], "claim": name, "value": value,
-         "verdict": verdict(row, name, value)}
-        for row in rows for name, value in row["claims"].items() if name in by_name
-    ]  # fmt: skip
+        {
+            "run_id": row["run_id"],
+            "p": row["p"],
+            "preset": row["preset"],
+            "claim": name,
+            "value": value,
+            "verdict": verdict(row, name, value),
+        }
+        for row in rows
+        for name, value in row["claims"].items()
+        if name in by_name
+    ]
 
 
 def in_words(judged: list[dict]) -> list[dict]:
@@ -61,10 +69,17 @@ def effects(judged: list[dict]) -> list[dict]:
             ends = (None, None)
             if len(set(seen)) > 1:
                 ends = bootstrap((seen,), np.median, n_resamples=999, method="percentile", rng=0).confidence_interval
-            table.append({
-                "claim": claim.statement, "preset": name, "runs": sum(count.values()) - count[claims.NOT_YET], **count,
-                "median": float(np.median(seen)) if seen else None, "low": ends[0], "high": ends[1],
-            })  # fmt: skip
+            table.append(
+                {
+                    "claim": claim.statement,
+                    "preset": name,
+                    "runs": sum(count.values()) - count[claims.NOT_YET],
+                    **count,
+                    "median": float(np.median(seen)) if seen else None,
+                    "low": ends[0],
+                    "high": ends[1],
+                }
+            )
     return table
 
 
@@ -164,11 +179,17 @@ def by_factor(rows: Iterable[dict], least: int = 10) -> list[dict]:
                 parts = np.array([row["counts_K"][gcd_K == g].sum(), M * share, M * share * (1 - share), K * share])
                 sums[row["preset"], int(g)] = sums.get((row["preset"], int(g)), 0) + parts
     return [
-        {"preset": name, "gcd": g, "ratio": hits / even, "frequencies": round(count),
-         "low": hits / even - lottery.Z95 * np.sqrt(spread) / even,
-         "high": hits / even + lottery.Z95 * np.sqrt(spread) / even}
-        for (name, g), (hits, even, spread, count) in sorted(sums.items()) if round(count) >= least
-    ]  # fmt: skip
+        {
+            "preset": name,
+            "gcd": g,
+            "ratio": hits / even,
+            "frequencies": round(count),
+            "low": hits / even - lottery.Z95 * np.sqrt(spread) / even,
+            "high": hits / even + lottery.Z95 * np.sqrt(spread) / even,
+        }
+        for (name, g), (hits, even, spread, count) in sorted(sums.items())
+        if round(count) >= least
+    ]
 
 
 def by_order(rows: Iterable[dict], least: int = 100) -> list[dict]:
@@ -189,8 +210,16 @@ def by_order(rows: Iterable[dict], least: int = 100) -> list[dict]:
             ends = bootstrap((ratio, count), pooled, paired=True, n_resamples=999, method="percentile", rng=0)
             low, high = ends.confidence_interval
             said = str(first) if first == last else f"{first} to {last}" if last < 99 else f"from {first}"
-            table.append({"preset": name, "q": said, "ratio": float(pooled(ratio, count)), "low": float(low),
-                          "high": float(high), "neurons": int(count.sum())})  # fmt: skip
+            table.append(
+                {
+                    "preset": name,
+                    "q": said,
+                    "ratio": float(pooled(ratio, count)),
+                    "low": float(low),
+                    "high": float(high),
+                    "neurons": int(count.sum()),
+                }
+            )
     return table
 
 

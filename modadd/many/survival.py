@@ -41,9 +41,14 @@ def median_interval(step_R, came_R) -> tuple[float, float | None] | None:
         return beyond if value is None else value
 
     seen = bootstrap(
-        (np.asarray(step_R, float), np.asarray(came_R, float)), resampled, paired=True, vectorized=False,
-        n_resamples=RESAMPLES, method="percentile", rng=SEED,
-    ).bootstrap_distribution  # fmt: skip
+        (np.asarray(step_R, float), np.asarray(came_R, float)),
+        resampled,
+        paired=True,
+        vectorized=False,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=SEED,
+    ).bootstrap_distribution
     # Not interpolated: between a step and "not reached" there is nothing.
     low, high = np.quantile(seen, [0.025, 0.975], method="inverted_cdf")
     return None if low == beyond else (float(low), None if high == beyond else float(high))
@@ -73,7 +78,10 @@ def chance_of_sooner(one: tuple, other: tuple) -> float | None:
     everyone = tuple(np.concatenate(both) for both in zip(one, other, strict=True))
     score = sooner(everyone, everyone).sum(1).astype(float)
     test = permutation_test(
-        (score[:R], score[R:]), lambda mine, rest, axis: mine.sum(axis=axis), vectorized=True,
-        alternative="greater", rng=SEED,
-    )  # fmt: skip
+        (score[:R], score[R:]),
+        lambda mine, rest, axis: mine.sum(axis=axis),
+        vectorized=True,
+        alternative="greater",
+        rng=SEED,
+    )
     return float(test.pvalue)

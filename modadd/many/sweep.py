@@ -219,10 +219,15 @@ def outcome(run: Run, record: Record | None, criterion: Criterion) -> Outcome:
     curves = {group: record.history.get(f"{group}_accuracy", np.array([])) for group in ("train", *CURVES)}
     known = {group: curve[np.isfinite(curve)] for group, curve in curves.items()}
     return Outcome(
-        run, "finished" if record.finished else "begun", criterion.memorised_at(record), criterion.grokked_at(record),
-        record.step, record.provenance["stop_reason"], len(record.steps) <= int(record.steps[-1]),
+        run,
+        "finished" if record.finished else "begun",
+        criterion.memorised_at(record),
+        criterion.grokked_at(record),
+        record.step,
+        record.provenance["stop_reason"],
+        len(record.steps) <= int(record.steps[-1]),
         {group: round(float(curve[-1]), 6) if len(curve) else None for group, curve in known.items()},
-    )  # fmt: skip
+    )
 
 
 def outcomes(grid: Grid, records: Mapping[str, Record | None], criterion: Criterion) -> list[Outcome]:

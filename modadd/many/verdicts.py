@@ -37,7 +37,10 @@ def groups(grid: Grid, results: list[Outcome]) -> list[dict]:
         rows.append(
             {name: getattr(mine[0].run, name) for name in grid.varied}
             | {
-                "label": label, "runs": len(mine), "finished": len(over), "grokked": int(came_R.sum()),
+                "label": label,
+                "runs": len(mine),
+                "finished": len(over),
+                "grokked": int(came_R.sum()),
                 "success_rate": rate,
                 "success_interval": [float(end) for end in lottery.interval(came_R.sum(), len(over))] if over else None,
                 "median": survival.median(step_R, came_R),
@@ -48,7 +51,7 @@ def groups(grid: Grid, results: list[Outcome]) -> list[dict]:
                 "at_least": bool((~came_R).any()),
                 "final": {group: _spread([o.accuracy[group] for o in over]) for group in ("train", *CURVES)},
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -152,24 +155,39 @@ def summary(grid: Grid, results: list[Outcome], criterion: Criterion) -> dict:
     """Everything a sweep says, ready for JSON, without a clock: the same runs give the same bytes."""
     cells = [
         {
-            "run_id": o.run.id, **{name: getattr(o.run, name) for name in grid.axes}, "group": grid.label(o.run),
-            "status": o.status, "memorised_step": o.memorised, "grok_step": o.grokked,
+            "run_id": o.run.id,
+            **{name: getattr(o.run, name) for name in grid.axes},
+            "group": grid.label(o.run),
+            "status": o.status,
+            "memorised_step": o.memorised,
+            "grok_step": o.grokked,
             "censored_at": o.step if o.status == "finished" and o.grokked is None else None,
-            "steps": o.step, "stop_reason": o.stop_reason, "history_thinned": o.thinned,
+            "steps": o.step,
+            "stop_reason": o.stop_reason,
+            "history_thinned": o.thinned,
             "mirrored_share": mirrored_share(o.run),
             **{f"final_{group}_accuracy": o.accuracy.get(group) for group in ("train", *CURVES)},
         }
         for o in results
-    ]  # fmt: skip
+    ]
     return {
-        "title": grid.title, "preset": grid.preset, "p": grid.p,
+        "title": grid.title,
+        "preset": grid.preset,
+        "p": grid.p,
         "axes": {name: list(values) for name, values in grid.axes.items()},
-        "runs": len(grid.runs), "finished": sum(o.status == "finished" for o in results),
+        "runs": len(grid.runs),
+        "finished": sum(o.status == "finished" for o in results),
         "chance_accuracy": 1 / grid.p,
-        "caution": caution(results, criterion), "criterion": {
-            "accuracy": criterion.accuracy, "sustained": criterion.sustained, "memorised": criterion.memorised,
-            "curve": criterion.curve, "says": str(criterion),
+        "caution": caution(results, criterion),
+        "criterion": {
+            "accuracy": criterion.accuracy,
+            "sustained": criterion.sustained,
+            "memorised": criterion.memorised,
+            "curve": criterion.curve,
+            "says": str(criterion),
         },
-        "groups": groups(grid, results), "hypotheses": judge(results), "rule": RULE,
+        "groups": groups(grid, results),
+        "hypotheses": judge(results),
+        "rule": RULE,
         "cells": cells,
-    }  # fmt: skip
+    }

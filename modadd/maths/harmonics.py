@@ -48,8 +48,10 @@ def ratios(theta_MP, xi_MP, k: int = 1) -> dict[tuple[str, int], float]:
     size = {"input": fourier.amplitudes(fourier.dft(theta_MP)), "output": fourier.amplitudes(fourier.dft(xi_MP))}
     return {
         (layer, r): float((size[layer][:, fold(r, k, p) - 1] / size[layer][:, k - 1]).mean())
-        for layer, orders in HARMONICS.items() for r in orders if fold(r, k, p) not in (0, k)
-    }  # fmt: skip
+        for layer, orders in HARMONICS.items()
+        for r in orders
+        if fold(r, k, p) not in (0, k)
+    }
 
 
 def cosines(p: int, phases: int = 8) -> tuple[np.ndarray, np.ndarray]:

@@ -25,9 +25,15 @@ def neurons(theta_MP, xi_MP) -> dict:
         xp.take_along_axis(table, winner[:, None], axis=-1)[:, 0] for table in (alpha, phi, beta, psi)
     )
     return {
-        "frequency_M": winner + 1, "alpha_M": alpha, "phi_M": phi, "beta_M": beta, "psi_M": psi,
-        "D_M": fourier.wrap(2 * phi - psi), "theta_hat_MP": theta_hat, "xi_hat_MP": xi_hat,
-    }  # fmt: skip
+        "frequency_M": winner + 1,
+        "alpha_M": alpha,
+        "phi_M": phi,
+        "beta_M": beta,
+        "psi_M": psi,
+        "D_M": fourier.wrap(2 * phi - psi),
+        "theta_hat_MP": theta_hat,
+        "xi_hat_MP": xi_hat,
+    }
 
 
 def scalars(neuron: dict) -> dict[str, float]:

@@ -40,5 +40,8 @@ def random_race(activation: str, p: int, scale: float, seed: int) -> dict:
     a, f, b, s = (way.T for way in path)
     return {
         "start": {"alpha": alpha, "phi": phi, "beta": beta, "psi": psi},
-        "step_S": step_S.astype(int), "alpha_SK": a, "beta_SK": b, "D_SK": fourier.wrap(2 * f - s),
-    }  # fmt: skip
+        "step_S": step_S.astype(int),
+        "alpha_SK": a,
+        "beta_SK": b,
+        "D_SK": fourier.wrap(2 * f - s),
+    }

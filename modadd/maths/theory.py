@@ -221,10 +221,17 @@ def decoupled_cases(p: int, magnitude: float = 0.02) -> list[dict]:
     for case in CASES:
         z = _euler([magnitude, case["phi"], magnitude, case["psi"]], 1.0, case["steps"], check_p(p))
         alpha, phi, beta, psi = z[:, (z[0] <= 1) & (z[2] <= 1)]
-        cases.append({
-            "k": min(2, (p - 1) // 2), "step_S": np.arange(len(alpha)), "alpha_S": alpha, "phi_S": wrap(phi),
-            "beta_S": beta, "psi_S": wrap(psi), "D_S": wrap(2 * phi - psi),
-        })  # fmt: skip
+        cases.append(
+            {
+                "k": min(2, (p - 1) // 2),
+                "step_S": np.arange(len(alpha)),
+                "alpha_S": alpha,
+                "phi_S": wrap(phi),
+                "beta_S": beta,
+                "psi_S": wrap(psi),
+                "D_S": wrap(2 * phi - psi),
+            }
+        )
     return cases
 
 

@@ -82,9 +82,16 @@ class CompiledStep:
         layers = [[x_BPW.data_ptr() for x_BPW in x_IBPW] for x_IBPW in (self.theta_IBPW, self.xi_IBPW)]
         pointers = [pointer for both in zip(*layers, strict=True) for pointer in both]
         self._net = _Net(
-            P, self.blocks, ACTIVATIONS.index(run.activation), OPTIMIZERS.index(run.optimizer), run.lr,
-            run.weight_decay, self.count_NG.data_ptr(), self.total_G.data_ptr(), *pointers,
-        )  # fmt: skip
+            P,
+            self.blocks,
+            ACTIVATIONS.index(run.activation),
+            OPTIMIZERS.index(run.optimizer),
+            run.lr,
+            run.weight_decay,
+            self.count_NG.data_ptr(),
+            self.total_G.data_ptr(),
+            *pointers,
+        )
 
     def load(self, flat: list[torch.Tensor]):
         """Take weights, and moments, from flat buffers of theta_PM and xi_MP."""
@@ -114,9 +121,14 @@ class CompiledStep:
         assert history_TC.shape[1] == len(METRICS) == 2 * len(GROUPS) + 1
         address = None if log_probabilities_NP is None else log_probabilities_NP.data_ptr()
         if self._library.advance(
-            ctypes.byref(self._net), first, steps, torch.get_num_threads(), history_TC.data_ptr(), address,
+            ctypes.byref(self._net),
+            first,
+            steps,
+            torch.get_num_threads(),
+            history_TC.data_ptr(),
+            address,
             self.seconds.data_ptr(),
-        ):  # fmt: skip
+        ):
             raise MemoryError(f"no memory for a step at p = {self.run.p}: choose a smaller p or d_mlp")
 
     def measure(self, step: int, history_TC: torch.Tensor) -> torch.Tensor:

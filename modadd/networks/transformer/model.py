@@ -35,9 +35,18 @@ def shapes(run: Run) -> dict[str, tuple[int, ...]]:
     P, M, D, H = run.p, run.d_mlp, run.d_model, run.heads
     C = D // H
     return {
-        "W_E": (P + 1, D), "W_pos": (3, D), "W_Q": (H, D, C), "W_K": (H, D, C), "W_V": (H, D, C), "W_O": (H, C, D),
-        "W_in": (D, M), "b_in": (M,), "W_out": (M, D), "b_out": (D,), "W_U": (D, P),
-    }  # fmt: skip
+        "W_E": (P + 1, D),
+        "W_pos": (3, D),
+        "W_Q": (H, D, C),
+        "W_K": (H, D, C),
+        "W_V": (H, D, C),
+        "W_O": (H, C, D),
+        "W_in": (D, M),
+        "b_in": (M,),
+        "W_out": (M, D),
+        "b_out": (D,),
+        "W_U": (D, P),
+    }
 
 
 def views(flat, of: Mapping[str, tuple[int, ...]]) -> dict:

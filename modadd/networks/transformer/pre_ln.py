@@ -43,11 +43,24 @@ def shapes(run: Run) -> dict[str, tuple[int, ...]]:
     """The trained arrays in the order they lie in the flat buffer, one entry a layer in front."""
     P, M, D, Y = run.p, run.d_mlp, run.d_model, run.layers
     return {
-        "W_E": (P, D), "W_pos": (tasks.length(run), D),
-        "gain_1": (Y, D), "shift_1": (Y, D), "W_Q": (Y, D, D), "W_K": (Y, D, D), "W_V": (Y, D, D), "W_O": (Y, D, D),
-        "gain_2": (Y, D), "shift_2": (Y, D), "W_in": (Y, D, M), "b_in": (Y, M), "W_out": (Y, M, D), "b_out": (Y, D),
-        "gain_3": (D,), "shift_3": (D,), "W_U": (D, P),
-    }  # fmt: skip
+        "W_E": (P, D),
+        "W_pos": (tasks.length(run), D),
+        "gain_1": (Y, D),
+        "shift_1": (Y, D),
+        "W_Q": (Y, D, D),
+        "W_K": (Y, D, D),
+        "W_V": (Y, D, D),
+        "W_O": (Y, D, D),
+        "gain_2": (Y, D),
+        "shift_2": (Y, D),
+        "W_in": (Y, D, M),
+        "b_in": (Y, M),
+        "W_out": (Y, M, D),
+        "b_out": (Y, D),
+        "gain_3": (D,),
+        "shift_3": (D,),
+        "W_U": (D, P),
+    }
 
 
 def initial_weights(run: Run) -> dict[str, np.ndarray]:

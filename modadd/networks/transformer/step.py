@@ -71,9 +71,12 @@ class Pairs:
         if torch.device(device).type == "cpu":  # the one-threaded kernel for embedding bags takes six times as long
             with warnings.catch_warnings(action="ignore"):  # "in beta state"
                 self.read = torch.sparse_csr_tensor(
-                    bounds, self.rows_NX.flatten(), torch.zeros(rows_NX.size, dtype=dtype), (self.N, H * R),
+                    bounds,
+                    self.rows_NX.flatten(),
+                    torch.zeros(rows_NX.size, dtype=dtype),
+                    (self.N, H * R),
                     check_invariants=False,
-                )  # fmt: skip
+                )
         self.one_N1 = torch.ones(self.N, 1, device=device, dtype=dtype)
         self.right_N1 = on((a_N + b_N) % P)[:, None]
         kind_N = data.kinds(run)[a_N, b_N]
