@@ -40,9 +40,6 @@ share = d.number_input(
 optimizers, activations = Optimizer.__args__, trainable()
 optimizer = a.selectbox("Optimiser", optimizers, optimizers.index(run.optimizer), key=f"fork-optimizer-{run.id}")
 activation = b.selectbox("Activation", activations, activations.index(run.activation), key=f"fork-act-{run.id}")
-until = c.number_input(
-    "Train until step", 2, EPOCHS_MAX, max(parent.step, step + 1), step=1000, key=f"fork-until-{run.id}"
-)
 exact = "Optimiser state: exact"
 rough = "Weights of the nearest stored step, a new optimiser"
 stored = [at for at in forks.places(parent) if at]
@@ -50,6 +47,8 @@ ways = [exact] * (run.preset != "imported" or not stored) + [rough] * bool(store
 how = d.selectbox("Carry over", ways, key=f"fork-how-{run.id}")
 if how == rough:
     step = min(stored, key=lambda at: abs(at - step))
+usual = parent.step if step < parent.step else step + 1000
+until = c.number_input("Train until step", 2, EPOCHS_MAX, usual, step=1000, key=f"fork-until-{run.id}")
 try:
     child = forks.fork(
         run, int(step), weights_only=how == rough, weight_decay=decay, lr=rate, frac_train=share, optimizer=optimizer,

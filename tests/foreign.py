@@ -55,6 +55,7 @@ B_IN, B_OUT = normal(M), normal(P)
 W_E, W_IN = normal(D, P), normal(M, D)
 LINEAR = {"fc1.weight": THETA, "fc2.weight": XI.T.contiguous()}
 PUBLISHED = {"mlp.W_in": THETA, "mlp.W_out": XI.T.contiguous()}
+OPTIMISER = {"state": {i: {"exp_avg": THETA, "exp_avg_sq": THETA} for i in range(2)}, "param_groups": [{"lr": 1e-3}]}
 WEAK, HALF = ({name: size * value for name, value in PUBLISHED.items()} for size in (0.01, 0.5))
 
 
@@ -174,6 +175,15 @@ def named_files() -> dict[str, Case]:
         files = {f"{stem.format(step, step)}.pth": saved({"model": what})
                  for step, what in ((100, HALF), (500, PUBLISHED))}  # fmt: skip
         made[f"named {stem.replace('/', ' ')}"] = Case(files, two_layers(), (), (100, 500))
+    beside = {"trainer_state.json": b"{}", "optimizer.pt": saved(OPTIMISER),
+              "training_args.bin": saved(torch.nn.Linear(3, 4))}  # fmt: skip
+    files = {f"checkpoint-{step}/{name}": content for step in (100, 500) for name, content in beside.items()}
+    for step, what in ((100, HALF), (500, PUBLISHED)):
+        named = {name.rpartition(".")[2]: value for name, value in what.items()}
+        files[f"checkpoint-{step}/model.safetensors"] = safetensors.torch.save(named, {"format": "pt"})
+    made["folders of checkpoints"] = Case(
+        files, two_layers(), (), (100, 500), ("loading it would call", "optimizer.pt")
+    )
     return made
 
 
@@ -210,7 +220,7 @@ def wrapped() -> dict[str, Case]:
             whole, (), (0, 50, 100),
         ),
         "two networks": Case({"1.pth": saved({"student": LINEAR, "other": LINEAR})}, refused=("other.fc1.weight",)),
-        "only an optimiser": Case({"opt.pth": saved({"optimizer": {"state": {}}})}, refused=("opt.pth", "no weights")),
+        "only an optimiser": Case({"opt.pth": saved(OPTIMISER)}, refused=("opt.pth", "no weights")),
     }  # fmt: skip
 
 

@@ -275,10 +275,13 @@ def test_an_upload_shows_what_was_read_and_is_imported_in_one_press(app, name):
         assert any("files note" in box.value for box in (*test.warning, *test.info))
 
 
-@pytest.mark.parametrize("page", ui.lookup.WITH_A_RUN["transformer"])
-def test_every_page_of_a_transformer_opens_on_an_imported_one(app, page):
-    record = importing.record(reading.find(laid_out(CASES["TransformerLens, states"])), "mine")
+@pytest.mark.parametrize(
+    ("model", "name"), [("transformer", "TransformerLens, states"), ("mlp", "published with biases")]
+)
+def test_every_page_opens_on_an_imported_network(app, model, name):
+    record = importing.record(reading.find(laid_out(CASES[name])), "mine", frac_train=0.7)
     ui.lab().store.put(record)
-    test = app(page, p=str(P), run=record.run.id)
-    assert not test.exception
-    assert not test.error
+    for page in ui.lookup.WITH_A_RUN[model]:
+        test = app(page, p=str(P), run=record.run.id)
+        assert not test.exception, page
+        assert not test.error, (page, [error.value for error in test.error])

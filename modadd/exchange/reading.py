@@ -20,6 +20,7 @@ from .two_layers import Orientation
 from .unwrapping import PAIRS, State, Unwrapped, side, unwrap
 
 ALL_BYTES = 4_000_000_000
+NAMED = 3  # files by name in a line of the account
 BEST_LABELS = ("global", "step", "it", "ep")  # of several numbers in a name, the best first
 LABEL = re.compile(
     r"(?:^|[^a-z])(global_?step|steps?|iter(?:ation)?s?|it|epochs?|ep|checkpoint|ckpt|params?|model|weights|state|"
@@ -309,9 +310,11 @@ def table(found: Found) -> list[Use]:
         files.setdefault((re.sub(r"^(.*/)?\d+(?=:)", r"\1*", use.name), use.use), []).append(use.file)
     lines = []
     for (name, what), said in files.items():
-        several = dict.fromkeys(said)
-        who = next(iter(several)) if len(several) == 1 else f"{len(several)} files"
-        lines.append(Use(who, name, what))
+        several = list(dict.fromkeys(said))
+        few = several if len(several) <= NAMED else [f"{len(several)} files"]
+        if not name:  # a file as a whole is named
+            few = several[:NAMED] + [f"{len(several) - NAMED} more"] * (len(several) > NAMED)
+        lines.append(Use(", ".join(few), name, what))
     return lines
 
 

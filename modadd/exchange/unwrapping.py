@@ -77,6 +77,9 @@ def unwrap(content: Content) -> Unwrapped:
 def _collect(node: dict | list, where: str, step: int | None, found: Unwrapped):
     """Take the notes of this node aside, and go on to the states in it."""
     items = dict(enumerate(node)) if isinstance(node, list) else node
+    if "param_groups" in items:
+        found.left[where or "all of it"] = "state of the optimiser"
+        return
     step = next((at for name in STEPS if (at := _step(items.get(name))) is not None), step)
     told: dict[str, float] = {}
     rest = {key: value for key, value in items.items() if not _aside(str(key), value, where, found, told)}

@@ -56,7 +56,9 @@ def film(
     def screen():
         place = st.container(key=f"player-bar-{key}")
         if len(moments) < 2:
-            body(moments[0] if moments else None)
+            only = moments[0] if moments else None
+            with reels.showing(only, None):
+                body(only)
             return
         moment = _moment(key, moments)
         film = _film(key, moments)

@@ -164,7 +164,7 @@ def _begins(long, short) -> bool:
 
 
 @contextmanager
-def showing(moment: int, film: Film | None) -> Iterator[None]:
+def showing(moment: int | None, film: Film | None) -> Iterator[None]:
     """Within: the charts of a film show this moment; `film` is None unless it plays."""
     before = getattr(_now, "showing", (None, None))
     _now.showing = (moment, film)
