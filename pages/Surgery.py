@@ -6,11 +6,12 @@ import streamlit as st
 
 from modadd import data, ui
 from modadd.activations import ACTIVATIONS
-from modadd.analysis import surgery
+from modadd.analysis import causal, surgery
 from modadd.figures import surgery as figures
 from modadd.maths import ideal, measures
 from modadd.runs import presets_at
 
+MOST_VOTES = 100_000_000  # bytes of votes by frequency
 p = ui.page("Surgery")
 
 
@@ -27,6 +28,16 @@ def ablations(p: int) -> tuple[dict, dict, dict]:
     most = 500 if p <= 23 else 40
     few = ideal.diversity_by_frequencies(p, most=most)
     return few, ideal.diversity_by_frequencies(p, most=most, constant_width=True), ideal.diversity_by_phase_range(p)
+
+
+@st.cache_data(max_entries=16, show_spinner="Asking every subset of the frequencies ...")
+def needed(run_id: str, at: int, _net, _run) -> tuple[causal.Asked, dict, dict]:
+    """The subsets; key frequencies by each rule, and the smallest sufficient subset if there is one; their controls."""
+    parts_KNP, used_K = causal.parts(_net), causal.counts(_net) > 0
+    asked, sets = causal.subsets(parts_KNP, used_K, _run), causal.rules(_net)
+    if (found := causal.smallest(asked)) is not None:
+        sets[causal.SMALLEST] = found
+    return asked, sets, {name: causal.control(parts_KNP, used_K, key_K, _run) for name, key_K in sets.items()}
 
 
 def ask_value(name: str, K: int):
@@ -105,6 +116,38 @@ def try_activations(run, at: int, net: surgery.Network):
         ui.show(figures.swaps(tried, run.activation, 1 / run.p), "swaps")
 
 
+def frequencies(run, at: int, net: surgery.Network):
+    """Which frequencies are enough, and which are key: rules and a control."""
+    st.subheader("Which frequencies it needs")
+    st.markdown(
+        "A frequency is kept or taken out with all its neurons, whole: those whose largest wave it is. Key frequencies "
+        "are those that the answer needs. *The control:* take out as many others, and the training loss must not move; "
+        "if it does, the rule has missed some. Where the keys are more than half of the frequencies, there is none."
+    )
+    size = 4 * run.K * len(data.labels(run.p)) * run.p
+    if size > MOST_VOTES:
+        st.caption(
+            f"At p = {run.p} the votes of all frequencies would take {size / 1e6:,.0f} MB, too much to ask here."
+        )
+        return
+    if not st.toggle("Ask the subsets", run.K <= causal.EXACT, key=f"subsets-{run.p}"):
+        return
+    asked, sets, controls = needed(run.id, at, net, run)
+    left, right = st.columns([2, 3])
+    with left:
+        ui.show(figures.subsets(asked), "subsets")
+    with right:
+        st.dataframe(
+            figures.rules_table(sets, controls), hide_index=True,
+            column_config={name: st.column_config.NumberColumn(format=form) for name, form in figures.RULES.items()},
+        )  # fmt: skip
+        st.caption(
+            "Losses in nats, mean over the training pairs; without as many others: mean and largest over every choice "
+            f"of them, or {causal.DRAWS} drawn ones. Norm and neurons: above a tenth of the largest; gap: above the "
+            "widest gap of the norms, if it is a factor of 2. Overlap: frequencies in both sets over those in either."
+        )
+
+
 def diversity():
     """The ablations of a network that was never trained: fewer frequencies, narrower phases."""
     st.subheader("What diversity is worth")
@@ -171,6 +214,7 @@ if held := record.at(step, "theta", "nearest"):
     net, at = surgery.network(held.frame, run), held.step
     operating_table(run, at, net)
     try_activations(run, at, net)
+    frequencies(run, at, net)
 else:
     ui.offer(run, "train-weights", "is here without its weights, and there is nothing to operate on")
 diversity()

@@ -20,7 +20,7 @@ CHARTS = {
     "pages/Weights.py": {"modes-input", "modes-output", "spectrum", "circle-input"},
     "pages/Phases.py": {"scatter", "alignment", "ring-1", "evenness", "violins", "counts"},
     "pages/Logits.py": {"row", "pair"},
-    "pages/Surgery.py": {"grid-before", "grid-after", "swaps", "ablation-phases"},
+    "pages/Surgery.py": {"grid-before", "grid-after", "swaps", "subsets", "ablation-phases"},
 }
 
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from .. import data
 from ..activations import ACTIVATIONS
+from ..analysis import causal
 from ..analysis.surgery import Outcome
 from ..runs import Run
 from . import grids, style
@@ -20,9 +21,13 @@ PUBLISHED = {
     "phases": {0.4: 4.82, 0.8: 2.0e-3, 1.2: 1.19e-9, 1.6: 3.54e-7, 2.0: 7.41e-15},
 }
 FORMATS = {"loss (nats)": "%.4g", "accuracy": "percent", "mean cos D": "%.3f"}
+RULES = {name: "%.4g" for name in ("loss", "without them", "without as many others", "at most")} | {
+    f"overlap with {rule}": "percent" for rule in causal.RULES
+}  # fmt: skip
 CURVES = {
     "neurons fall silent": "train", "neurons shared": "held out", "all frequencies": "train", "published": "winner",
 }  # fmt: skip
+SUBSETS = {"best subset": "winner", "mean": "others", "worst subset": "rare"}
 PARITIES = {"even": "held out", "odd": "winner", "neither": "others"}
 
 
@@ -128,6 +133,67 @@ def _ablation(settings, names, title, axis, height):
     ours = base.mark_line(strokeWidth=1.8, point={"size": 45}).transform_filter(alt.datum.curve != "published")
     theirs = base.mark_point(shape="diamond", size=130, strokeWidth=2).transform_filter(alt.datum.curve == "published")
     return alt.layer(ours, theirs, height=height)
+
+
+def listed(kept_K) -> str:
+    """Frequencies in words."""
+    return ", ".join(map(str, np.flatnonzero(kept_K) + 1)) or "none"
+
+
+def subsets_table(asked: causal.Asked) -> pa.Table:
+    """One row a size: training accuracy of the best, the mean and the worst subset, and how many are right on every
+    training pair."""
+    size_S, right_S = asked.kept_SK.sum(1), asked.accuracy_S
+    sizes = np.unique(size_S)
+    of = [right_S[size_S == size] for size in sizes]
+    folded = zip(SUBSETS, (np.max, np.mean, np.min), strict=True)
+    return table(
+        frequencies=sizes, subsets=[len(one) for one in of], sufficient=[int((one == 1).sum()) for one in of],
+        **{name: [float(fold(one)) for one in of] for name, fold in folded},
+    )  # fmt: skip
+
+
+def subsets(asked: causal.Asked, height: int = 260) -> Chart:
+    """Training accuracy with so many frequencies left: of every subset, or of the greedy ones, one a size."""
+    rows, found = subsets_table(asked), causal.smallest(asked)
+    several = max(rows["subsets"].to_pylist()) > 1
+    names = tuple(SUBSETS) if several else ("best subset",)
+    curves = {name: rows[name].to_numpy() for name in names}
+    how = f"Every one of {len(asked.kept_SK):,} subsets" if several else "One frequency more at a time, greedily"
+    if found is None:
+        told = "No subset answers every training pair."
+    else:
+        at = int((asked.kept_SK == found).all(1).argmax())
+        ways = rows["sufficient"].to_pylist()[rows["frequencies"].to_pylist().index(found.sum())]
+        told = f"{found.sum()} suffice for every training pair: {listed(found)}" + (
+            f", the one of least loss of {ways:,} such subsets" if ways > 1 else ""
+        ) + f"; of all sums {asked.everywhere_S[at]:.2%} are right with it."  # fmt: skip
+    points = style.long("frequencies", rows["frequencies"].to_numpy(), curves)
+    most = int(rows["frequencies"].to_numpy().max())
+    return Chart(
+        drawing(_subsets, {"points": points}, names=names, most=most, height=height), "How many frequencies suffice",
+        f"{how}; whole neurons are kept. {told}", "Training accuracy by number of frequencies kept", rows,
+    )  # fmt: skip
+
+
+def _subsets(names, most, height):
+    x = alt.X("frequencies:Q", title="frequencies kept", axis=style.few(most + 1, first=0))
+    colour = hues(names, {name: COLOURS[of] for name, of in SUBSETS.items()}, legend=legend("circle"))
+    lines = alt.Chart(named("points")).mark_line(strokeWidth=1.8, point={"size": 45})
+    says = tips(curve="curve", frequencies="frequencies kept", value="training accuracy")
+    lines = lines.encode(x=x, y=style.share_axis("training accuracy"), color=colour, tooltip=says)
+    return alt.layer(lines, height=height)
+
+
+def rules_table(sets: dict[str, np.ndarray], controls: dict[str, causal.Control]) -> list[dict]:
+    """A row a rule: its key frequencies, the training loss as trained, without them, and without as many others, and
+    the overlap with the other rules; None where there are none."""
+    return [
+        {"key frequencies by": name, "which": listed(kept_K), "loss": one.whole, "without them": one.without,
+         "without as many others": one.others and one.others[0], "at most": one.others and one.others[2]}
+        | {f"overlap with {rule}": causal.overlap(kept_K, sets[rule]) for rule in causal.RULES}
+        for name, kept_K in sets.items() for one in [controls[name]]
+    ]  # fmt: skip
 
 
 def answers(outcome: Outcome, run: Run, title: str, side: int = SIDE) -> Chart:
