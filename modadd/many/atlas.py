@@ -1,14 +1,12 @@
 """Every run of a preset, at every modulus, as one table.
 
-A row comes from the card of a record and, where a card lacks a number, from the record itself.  What
-`shipped.measure` finds travels in the card of a compact record.  For others it takes minutes, so it is kept in a file
-TABLE: beside the atlas for its own records (`write_table`), in the user's folder for all others.  A kept row counts
-only for the very record it was taken from: same id, same time of training, same size.
+A row comes from the card of a record.  A compact record's card holds what `shipped.measure` found in the whole one.
+For others that takes seconds each, so it is kept in a file TABLE in the user's folder.  A kept row counts only for the
+very record it was taken from: same id, same time of training, same size.
 """
 
 import contextlib
 import csv
-import tempfile
 import threading
 from dataclasses import replace
 from functools import lru_cache
@@ -57,19 +55,6 @@ def key_of(card: dict) -> Key:
     return card["run"].id, str(card["provenance"].get("finished")), card["bytes"]
 
 
-def write_table(folder: Path) -> Path:
-    """Bring the TABLE of an atlas up to date: measure the records it lacks, and forget those that are gone."""
-    with tempfile.TemporaryDirectory() as empty:
-        store = Store(empty, folder)
-        kept, rows = _kept(folder / TABLE), {}
-        for run_id, card in sorted(store.cards_of_atlas().items()):
-            if standing(card["run"]):
-                key = key_of(card)
-                rows[key] = kept.get(key) or _told(card) or measure(store.get(run_id))
-        store.close()
-    return _write(folder / TABLE, rows)
-
-
 def table(store: Store) -> tuple[list[dict], list[str]]:
     """(rows, damaged): one row a (p, preset, seed), by p and preset, and the names of what cannot be read.
 
@@ -105,7 +90,7 @@ def _look_up(store: Store, card: dict) -> dict:
     if told := _told(card):
         return told
     key, mine = key_of(card), store.folder / TABLE
-    for kept in (_kept(store.atlas / TABLE) if store.atlas else {}, _measured, _kept(mine)):
+    for kept in (_measured, _kept(mine)):
         if key in kept:
             return kept[key]
     with _lock:
