@@ -1,6 +1,7 @@
 """Links in a real browser: a copied one opens the same view elsewhere, one for a class holds still, Compare follows."""
 
 import json
+import re
 
 import pytest
 import serving
@@ -28,7 +29,7 @@ def numbers(tab) -> list[str]:
 def test_a_copied_link_opens_the_same_view_in_a_fresh_browser(server, tab, elsewhere):
     tab.goto(f"{server}/Logits?p=23&step=600")
     at_step(tab, "600")
-    box = tab.get_by_label("x", exact=True)
+    box = tab.get_by_label("Sum: x", exact=True)
     box.fill("5")
     box.press("Enter")
     tab.wait_for_url("**x=5*")  # without loading the page again
@@ -44,7 +45,7 @@ def test_a_copied_link_opens_the_same_view_in_a_fresh_browser(server, tab, elsew
     assert link.startswith(f"{server}/Logits?")
     elsewhere.goto(link)
     at_step(elsewhere, step)
-    elsewhere.wait_for_function("document.querySelector('input[aria-label=x]')?.value === '5'")
+    elsewhere.wait_for_function("document.querySelector(`input[aria-label='Sum: x']`)?.value === '5'")
     tab.keyboard.press("Escape")
     want = numbers(tab)
     elsewhere.wait_for_function(
@@ -83,12 +84,12 @@ def test_two_runs_are_compared_and_follow_the_player(server, tab):
     runs = ",".join(preset(name, 23).id for name in ("standard", "quad_random"))
     tab.goto(f"{server}/Compare?p=23&runs={runs}")
     tab.locator(".st-key-chart-compare-train_loss .marks").first.wait_for()
-    tab.get_by_text("quad_random, step 5,000").first.wait_for()
+    tab.get_by_text("quad_random: step 5,000").first.wait_for()
     tab.get_by_role("button", name="Start: 0").click()
-    tab.get_by_text("quad_random, step 0", exact=True).first.wait_for()
+    tab.get_by_text(re.compile(r"quad_random: step 0[.;]")).first.wait_for()
     tab.wait_for_url("**step=0*")
     tab.locator(".player").get_by_role("button", name="Play").click()
-    tab.get_by_text("quad_random, step 5,000").first.wait_for(timeout=120_000)  # the film ends by itself
+    tab.get_by_text("quad_random: step 5,000").first.wait_for(timeout=120_000)  # the film ends by itself
     tab.wait_for_function("!location.search.includes('step=')")
     assert tab.get_by_test_id("stException").count() == 0
 
