@@ -191,7 +191,8 @@ def test_one_pair_votes_as_its_row_does_with_and_without_weights(standard):
     assert (bare.net, bare.step, bare.at) == (None, standard.step, standard.step)
     np.testing.assert_array_equal(bare.pair(0, 9)[0], now.row(0)[9])
     assert bare.pair(0, 9)[1] is None
-    assert bare.fit() == now.fit()
+    assert bare.fit_zero() == now.fit_zero()
+    assert bare.fit_all() == now.fit_all()
 
 
 def test_the_best_cosine_of_a_planted_one_is_itself():
