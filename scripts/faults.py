@@ -13,7 +13,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +22,12 @@ import cli
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """# What was tried
 
-Everything here is made by `make faults`: each line by tests that really do it, and pass. A case is one kill, one
-damaged file, one hostile text, one operation, one visitor. A lost Record is a finished one that was in the cache and
-cannot be had any more, or not as it was.
+Everything here is made by `make faults`: each line by tests that really do it, and pass. Where finished records were
+there before, they are compared afterwards, array for array. A case is one kill, one damaged file, one hostile text, one
+operation, one press, one visitor.
 
-| fault or attack | cases | result | lost Records |
-| --- | ---: | --- | ---: |
+| fault or attack | cases | result | tried on |
+| --- | ---: | --- | --- |
 """
 
 
@@ -52,15 +51,14 @@ def table(lines: Iterable[dict], order: list[str]) -> tuple[str, list[str]]:
     """(the page, the faults of `order` of which no line tells)."""
     told: dict[str, dict] = {}
     for line in lines:
-        row = told.setdefault(line["fault"], {"cases": 0, "lost": 0})
-        row |= {"cases": row["cases"] + line["cases"], "lost": row["lost"] + line["lost"], "result": line["result"]}
-    unknown = {"cases": 0, "result": "not tried this time", "lost": 0}
-    rows = [f"| {fault} | {(row := told.get(fault, unknown))['cases']:,} | {row['result']} | {row['lost']} |\n"
+        row = told.setdefault(line["fault"], {"cases": 0, "on": ""})
+        row |= {"cases": row["cases"] + line["cases"], "result": line["result"], "on": max(row["on"], line["on"])}
+    unknown = {"cases": 0, "result": "not tried this time", "on": ""}
+    rows = [f"| {fault} | {(row := told.get(fault, unknown))['cases']:,} | {row['result']} | {row['on']} |\n"
             for fault in order]  # fmt: skip
     made = (
-        f"\n{sum(told[f]['cases'] for f in order if f in told):,} cases, {sum(told[f]['lost'] for f in told)} finished "
-        f"Records lost. Tried on {time.strftime('%Y-%m-%d', time.gmtime())}, {platform.system()} "
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.\n"
+        f"\n{sum(told[f]['cases'] for f in order if f in told):,} cases. {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}.\n"
     )
     return HEAD + "".join(rows) + made, [fault for fault in order if fault not in told]
 

@@ -32,18 +32,19 @@ CHOSEN = (
     "modadd/records/store.py", "modadd/records/index.py", "modadd/records/bin.py", "modadd/jobs/lab.py",
     "modadd/figures/curves.py", "modadd/figures/neurons.py", "modadd/figures/grokking.py", "modadd/figures/phases.py",
 )  # fmt: skip
-NAMED = ROOT / "tests" / "mutants.json"  # [{"file", "was", "is", "what"}]
+NAMED = ROOT / "tests" / "mutants.json"  # [{"file", "was", "is", "what", "tests"}]
 OTHER = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
          ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.And: ast.Or,
          ast.Or: ast.And}  # fmt: skip
 
 
 class Mutant(NamedTuple):
-    """A change of a file: its new text, and what was changed where."""
+    """A change of a file: its new text, what was changed where, and the tests that should notice."""
 
     file: str
     text: str
     what: str
+    tests: tuple[str, ...]
 
 
 @dataclass
@@ -87,7 +88,7 @@ def changed(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
 def mutants(file: str) -> list[Mutant]:
     """Every change of a file that this script knows."""
     text = (ROOT / file).read_text()
-    lines, found = text.splitlines(keepends=True), []
+    lines, found, near = text.splitlines(keepends=True), [], tuple(related(file))
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line.encode()))
@@ -102,7 +103,7 @@ def mutants(file: str) -> list[Mutant]:
             except SyntaxError:  # within an f-string, or a name for an argument
                 continue
             was = " ".join(ast.unparse(node).split())[:60]
-            found.append(Mutant(file, new.decode(), f"{file}:{node.lineno} {what}: {was}"))
+            found.append(Mutant(file, new.decode(), f"{file}:{node.lineno} {what}: {was}", near))
     return found
 
 
@@ -115,33 +116,42 @@ def named() -> list[Mutant]:
             raise ValueError(
                 f"{row['file']} does not hold {row['was'][:60]!r} exactly once: say it anew in {NAMED.name}"
             )
-        found.append(Mutant(row["file"], text.replace(row["was"], row["is"]), f"{row['file']}: {row['what']}"))
+        found.append(
+            Mutant(
+                row["file"], text.replace(row["was"], row["is"]), f"{row['file']}: {row['what']}", tuple(row["tests"])
+            )
+        )
     return found
 
 
 def related(file: str) -> list[str]:
-    """The quick tests that name a module, or else all of them."""
-    stem = Path(file).stem
-    name = re.compile(rf"\b{re.escape(Path(file).parent.name)}\b.*\b{stem}\b|\bimport\b.*\b{stem}\b|\b{stem}\.")
-    tests = [test for test in sorted((ROOT / "tests").glob("test_*.py")) if "browser" not in test.name]
-    return [f"tests/{test.name}" for test in tests if name.search(test.read_text())] or ["tests"]
+    """The quick tests that import a module, or else all of them."""
+    name, found = file.removesuffix(".py").replace("/", "."), []
+    for test in sorted((ROOT / "tests").glob("test_*.py")):
+        for node in ast.walk(ast.parse(test.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{one}" for one in names)]
+            if name in names and "browser" not in test.name:
+                found.append(f"tests/{test.name}")
+    return [*dict.fromkeys(found)] or ["tests"]
 
 
-def tested(file: str, place: Path, seconds: int, *more: str) -> subprocess.CompletedProcess:
-    """The tests of a module, run in the copy."""
+def tested(tests: tuple[str, ...], place: Path, seconds: int, *more: str) -> subprocess.CompletedProcess:
+    """These tests, run in the copy."""
     path = f"{place}{os.pathsep}{place / 'scripts'}"
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not browser", *more, *related(file)], cwd=place,
+        [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not browser", *more, *tests], cwd=place,
         env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True,
         timeout=seconds,
     )  # fmt: skip
 
 
-def failing(file: str, place: Path) -> list[str]:
-    """Tests of a module that fail without any change, which say nothing here."""
-    done = tested(file, place, 3600, "-rfE")
+def failing(tests: tuple[str, ...], place: Path) -> list[str]:
+    """Tests that fail without any change, which say nothing here."""
+    done = tested(tests, place, 3600, "-rfE")
     if done.returncode not in (0, 1):
-        raise ValueError(f"the tests of {file} cannot be run: {done.stdout[-500:]}")
+        raise ValueError(f"{tests[0]} cannot be run: {done.stdout[-500:]}")
     return re.findall(r"^(?:FAILED|ERROR) (\S+::.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
 
 
@@ -151,7 +161,7 @@ def lives(mutant: Mutant, place: Path, seconds: int, but: list[str]) -> bool:
     before = file.read_text()
     file.write_text(mutant.text)
     try:
-        return tested(mutant.file, place, seconds, "-x", *(f"--deselect={test}" for test in but)).returncode == 0
+        return tested(mutant.tests, place, seconds, "-x", *(f"--deselect={test}" for test in but)).returncode == 0
     except subprocess.TimeoutExpired:
         return False
     finally:
@@ -168,11 +178,11 @@ def main(flags: Flags):
         shutil.copytree(ROOT, copied, ignore=shutil.ignore_patterns(".git", ".venv", "cache", "__pycache__"))
         (copied / "cache").symlink_to(ROOT / "cache")
         survivors, but = [], {}
-        for file in dict.fromkeys(mutant.file for mutant in tried):
-            but[file] = failing(file, copied)
-            cli.say([f"{test} fails as it is, and is left out" for test in but[file]])
+        for tests in dict.fromkeys(mutant.tests for mutant in tried):
+            but[tests] = failing(tests, copied)
+            cli.say([f"{test} fails as it is, and is left out" for test in but[tests]])
         for number, mutant in enumerate(tried, 1):
-            if alive := lives(mutant, copied, flags.seconds, but[mutant.file]):
+            if alive := lives(mutant, copied, flags.seconds, but[mutant.tests]):
                 survivors.append(mutant.what)
             cli.say([f"{number} of {len(tried)} {'LIVES' if alive else 'noticed'}: {mutant.what}"])
         cli.say([f"{len(tried) - len(survivors)} of {len(tried)} changes were noticed"])

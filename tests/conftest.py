@@ -1,6 +1,7 @@
 """What the tests share: tolerances with names, a small run, a store, and the plain reading of the network."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -55,7 +56,13 @@ def tried(request):
         assert lost == 0
         if file := request.config.getoption("--faults"):
             with open(file, "a") as lines:
-                lines.write(json.dumps({"fault": fault, "cases": cases, "result": result, "lost": lost}) + "\n")
+                told = {
+                    "fault": fault,
+                    "cases": cases,
+                    "result": result,
+                    "on": time.strftime("%Y-%m-%d", time.gmtime()),
+                }
+                lines.write(json.dumps(told) + "\n")
 
     return tell
 

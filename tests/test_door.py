@@ -72,20 +72,35 @@ def put(monkeypatch):
     return together
 
 
-def test_a_visitor_uploads_up_to_a_bound(put):
+def test_a_visitor_uploads_up_to_a_bound(put, tried):
     assert [status for status, _ in (*put(("a", (20e6).__int__())), *put(("a", 20_000_000)))] == [204, 413]
     assert put(("a", 20_000_000)) == [(413, "Your files take 40 MB and this server allows 30: remove some.")]
+    tried(
+        "uploads beyond what a server for strangers takes, alone, many at once and without a length",
+        1,
+        "refused before they are read",
+    )
 
 
-def test_all_visitors_together_upload_up_to_a_bound_however_many_files_come_at_once(put):
+def test_all_visitors_together_upload_up_to_a_bound_however_many_files_come_at_once(put, tried):
     files = [(session, 20_000_000) for session in "abcde"]
     assert sorted(status for status, _ in put(*files)) == [204, 204, 413, 413, 413]
     assert put(("f", 1_000_000))[0][0] == 204
+    tried(
+        "uploads beyond what a server for strangers takes, alone, many at once and without a length",
+        1,
+        "refused before they are read",
+    )
 
 
 @pytest.mark.parametrize("length", [None, "-1", "1e3", "٣"])
-def test_an_upload_that_does_not_say_how_long_it_is_is_refused(put, length):
+def test_an_upload_that_does_not_say_how_long_it_is_is_refused(put, length, tried):
     assert put(("a", length))[0][0] == 413
+    tried(
+        "uploads beyond what a server for strangers takes, alone, many at once and without a length",
+        1,
+        "refused before they are read",
+    )
 
 
 def test_files_of_who_left_are_let_go_of(monkeypatch):
@@ -124,7 +139,7 @@ def answer(connection, path, **headers):
     return got.status, {name.lower(): value for name, value in got.getheaders()}
 
 
-def test_the_server_itself_closes_frames_and_numbers(hosted):
+def test_the_server_itself_closes_frames_and_numbers(hosted, tried):
     lab, base = hosted
     with closing(http.client.HTTPConnection("127.0.0.1", lab.port, timeout=PATIENCE)) as connection:
         for path in (base, f"{base}_stcore/health", f"{base}Weights"):
@@ -132,6 +147,11 @@ def test_the_server_itself_closes_frames_and_numbers(hosted):
             assert status == 200
             assert closed_to_frames(headers), path
         assert answer(connection, f"{base}_stcore/metrics")[0] == 404
+    tried(
+        "frames of other sites, and the numbers of the server, directly and through the nginx of the example",
+        1,
+        "closed",
+    )
 
 
 # -- the proxy of the example -------------------------------------------------------------------
@@ -178,7 +198,7 @@ def nginx(folder, port: int, base: str):
 
 
 @pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("openssl")), reason="needs nginx and openssl")
-def test_the_nginx_of_the_example_asks_who_comes_and_leads_to_the_lab(hosted, tmp_path):
+def test_the_nginx_of_the_example_asks_who_comes_and_leads_to_the_lab(hosted, tmp_path, tried):
     lab, base = hosted
     login = {"Authorization": "Basic " + base64.b64encode(b"ali:sesame").decode()}
     trusting = ssl.create_default_context()
@@ -200,3 +220,8 @@ def test_the_nginx_of_the_example_asks_who_comes_and_leads_to_the_lab(hosted, tm
                 })  # fmt: skip
                 with closing(stream.getresponse()) as got:
                     assert got.status == expected
+    tried(
+        "frames of other sites, and the numbers of the server, directly and through the nginx of the example",
+        1,
+        "closed",
+    )

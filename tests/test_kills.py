@@ -171,7 +171,7 @@ QUICK = ("an import", "a delete, and what brings it back", "a bundle that is sav
 @pytest.mark.parametrize(
     "what", [pytest.param(what, marks=[] if what in QUICK else pytest.mark.slow) for what in OPERATIONS]
 )
-def test_a_kill_at_any_touch_of_the_disk_loses_nothing(tmp_path, what):
+def test_a_kill_at_any_touch_of_the_disk_loses_nothing(tmp_path, what, tried):
     (tmp_path / "record").write_bytes(to_bytes(finish(RUN)))
     told = subprocess.run(
         [sys.executable, "-c", STRUCK + OPERATIONS[what], tmp_path / "place", tmp_path / "record"],
@@ -179,3 +179,8 @@ def test_a_kill_at_any_touch_of_the_disk_loses_nothing(tmp_path, what):
     )  # fmt: skip
     assert told.returncode == 0, told.stderr[-3000:]
     assert json.loads(told.stdout) > 0  # so many were killed
+    tried(
+        "kill -9 at every touch of the disk: an import, a checkpoint, a delete, a bundle, an atlas, figures, a sweep",
+        json.loads(told.stdout),
+        "what was there stays, and doing it again ends as if nothing had been",
+    )

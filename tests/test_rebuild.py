@@ -44,7 +44,7 @@ def stray(store, content: bytes, name: str = OURS) -> Path:
     return file
 
 
-def test_a_cache_around_another_leaves_the_inner_one_alone(tmp_path, record, brief):
+def test_a_cache_around_another_leaves_the_inner_one_alone(tmp_path, record, brief, tried):
     inner = Store(tmp_path / "cache" / "runs", None)
     inner.put(record)
     inner.put(brief)
@@ -55,24 +55,30 @@ def test_a_cache_around_another_leaves_the_inner_one_alone(tmp_path, record, bri
     assert outer.cards() == {}
     outer.close()
     assert as_it_lies(inner.folder) == before
+    tried(
+        "foreign files, and other caches, below the folder of a cache whose index is made anew", 1, "stay as they are"
+    )
 
 
 @pytest.mark.parametrize(
     "name", ["measurements.val", "ab/cd/results.val", "deep/er/" + 28 * "0" + ".val", OURS, "ab/" + 28 * "0" + ".val"]
 )
 @pytest.mark.parametrize("content", [b"", b"measured in 1987\n", b"PK\x03\x04"])
-def test_foreign_files_stay_as_they_are(store, brief, name, content):
+def test_foreign_files_stay_as_they_are(store, brief, name, content, tried):
     store.put(brief)
     file = stray(store, content, name)
     assert store.rebuild() == 0
     assert file.read_bytes() == content
     assert_same_training(store.get(BRIEF.id), brief)
+    tried(
+        "foreign files, and other caches, below the folder of a cache whose index is made anew", 1, "stay as they are"
+    )
 
 
 @pytest.mark.parametrize(
     "error", [OSError(errno.EMFILE, "Too many open files"), PermissionError(13, "Permission denied"), MemoryError()]
 )
-def test_what_cannot_be_read_now_is_there_later(store, brief, record, error, monkeypatch):
+def test_what_cannot_be_read_now_is_there_later(store, brief, record, error, monkeypatch, tried):
     store.put(brief)
     file = stray(store, to_bytes(record))
     with monkeypatch.context() as now:
@@ -85,9 +91,14 @@ def test_what_cannot_be_read_now_is_there_later(store, brief, record, error, mon
     assert file.exists()
     assert store.rebuild() == 1
     assert_same_training(store.get(SMALL.id), record)
+    tried(
+        "records that cannot be read now, or are of another version, while an index is made anew",
+        1,
+        "stay, and are there later",
+    )
 
 
-def test_a_stray_copy_stays_while_what_the_index_names_cannot_be_read(store, record, monkeypatch):
+def test_a_stray_copy_stays_while_what_the_index_names_cannot_be_read(store, record, monkeypatch, tried):
     store.put(record)
     [own] = store.folder.rglob("*.val")
     copy = stray(store, to_bytes(replace(record, provenance=record.provenance | {"steps": 20, "stop_reason": None})))
@@ -103,9 +114,14 @@ def test_a_stray_copy_stays_while_what_the_index_names_cannot_be_read(store, rec
         assert store.rebuild() == 0
     assert copy.exists()
     assert_same_training(store.get(SMALL.id), record)
+    tried(
+        "records that cannot be read now, or are of another version, while an index is made anew",
+        1,
+        "stay, and are there later",
+    )
 
 
-def test_a_record_of_a_newer_version_stays_for_that_version(store, brief, record, monkeypatch):
+def test_a_record_of_a_newer_version_stays_for_that_version(store, brief, record, monkeypatch, tried):
     store.put(brief)
     with monkeypatch.context() as newer:
         newer.setattr(modadd.records.record, "SCHEMA", 99)
@@ -115,6 +131,11 @@ def test_a_record_of_a_newer_version_stays_for_that_version(store, brief, record
     monkeypatch.setattr(modadd.records.record, "SCHEMA", 99)
     assert store.rebuild() == 1
     assert_same_training(store.get(SMALL.id), record)
+    tried(
+        "records that cannot be read now, or are of another version, while an index is made anew",
+        1,
+        "stay, and are there later",
+    )
 
 
 def test_only_what_is_proven_damaged_is_set_aside_and_it_is_said(store, brief, record, caplog):
@@ -131,7 +152,7 @@ def test_only_what_is_proven_damaged_is_set_aside_and_it_is_said(store, brief, r
     assert said in caplog.text
 
 
-def test_an_intact_copy_takes_the_place_of_a_damaged_record(store, record):
+def test_an_intact_copy_takes_the_place_of_a_damaged_record(store, record, tried):
     store.put(record)
     [own] = store.folder.rglob("*.val")
     blob = own.read_bytes()
@@ -139,9 +160,10 @@ def test_an_intact_copy_takes_the_place_of_a_damaged_record(store, record):
     stray(store, blob)
     assert store.rebuild() == 1
     assert_same_training(store.get(SMALL.id), record)
+    tried("a damaged record of which an intact copy lies in the folder", 1, "the copy takes its place")
 
 
-def test_exchanged_files_are_put_right(store, brief, record):
+def test_exchanged_files_are_put_right(store, brief, record, tried):
     for one in (brief, record):
         store.put(one)
     one, other = store.folder.rglob("*.val")
@@ -152,6 +174,7 @@ def test_exchanged_files_are_put_right(store, brief, record):
         assert_same_training(store.get(right.run.id), right)
         assert_same_training(store.mine(right.run.id), right)
     assert not store.rebuild()
+    tried("the files of two records exchanged on disk", 2, "put right")
 
 
 def test_a_copy_of_another_run_in_place_of_a_record_is_not_taken_for_it(store, brief, record):
@@ -163,7 +186,7 @@ def test_a_copy_of_another_run_in_place_of_a_record_is_not_taken_for_it(store, b
     assert_same_training(store.get(BRIEF.id), brief)
 
 
-def test_a_file_that_cannot_be_opened_is_not_a_record_that_is_not_there(store, record, monkeypatch):
+def test_a_file_that_cannot_be_opened_is_not_a_record_that_is_not_there(store, record, monkeypatch, tried):
     store.put(record)
     with monkeypatch.context() as now:
 
@@ -174,6 +197,11 @@ def test_a_file_that_cannot_be_opened_is_not_a_record_that_is_not_there(store, r
         with pytest.raises(Damaged, match=f"^the stored run {SMALL.id} cannot be read: .*Too many open files"):
             store.get(SMALL.id)
     assert_same_training(store.get(SMALL.id), record)
+    tried(
+        "records that cannot be read now, or are of another version, while an index is made anew",
+        1,
+        "stay, and are there later",
+    )
 
 
 # -- without rights -----------------------------------------------------------------------------
@@ -202,7 +230,7 @@ def without_rights(*command) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("closed", ["cache.db", "cache.db and folder", "a record"])
-def test_a_folder_without_rights_is_read_as_far_as_it_can_be(store, brief, closed):
+def test_a_folder_without_rights_is_read_as_far_as_it_can_be(store, brief, closed, tried):
     one, other = brief, replace(brief, run=replace(BRIEF, seed=1))
     for each in (one, other):
         store.put(each)
@@ -226,6 +254,7 @@ def test_a_folder_without_rights_is_read_as_far_as_it_can_be(store, brief, close
         assert as_it_lies(store.folder).items() >= {n: v for n, v in before.items() if n.endswith(".val")}.items()
     else:
         assert set(ids) == {one.run.id, other.run.id}
+    tried("a folder, an index or a record without rights", 1, "named; what can be read is read, and nothing is moved")
 
 
 def test_verify_reads_a_checkout_that_is_read_only(store, brief):
@@ -264,6 +293,11 @@ print(missing)
 
 
 @pytest.mark.parametrize("lose", [False, True], ids=["a file without a row", "no index at all"])
-def test_a_store_opens_on_a_full_disk(tmp_path, lose):
+def test_a_store_opens_on_a_full_disk(tmp_path, lose, tried):
     script = "from modadd.records.store import to_bytes\n" + FULL_WITH_A_STRAY.replace("LOSE", str(lose))
     assert on_a_small_disk(tmp_path / "disk", script) == 0
+    tried(
+        "a full disk on which files are without their rows, or the index is gone",
+        1,
+        "opens; everything is there once there is room",
+    )

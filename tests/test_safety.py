@@ -291,7 +291,7 @@ def labels(test):
 
 
 @pytest.mark.parametrize("state", ["finished", "paused", "failed"])
-def test_a_run_stays_with_who_began_it_whoever_asks_for_it_again(visit, training, state):
+def test_a_run_stays_with_who_began_it_whoever_asks_for_it_again(visit, training, state, tried):
     run = preset("standard", 7, epochs=100)
     visit("she", "pages/Live.py")
     job = ui.lab().submit(run, "cpu")
@@ -302,9 +302,10 @@ def test_a_run_stays_with_who_began_it_whoever_asks_for_it_again(visit, training
     assert (again.owner, again.asked) == ("she", "he")
     assert not {"Pause", "Stop", f"Delete {run.id}"} & labels(visit("he", "pages/Live.py", run=run.id))
     assert {"Pause", "Stop"} <= labels(visit("she", "pages/Live.py", run=run.id))
+    tried("visitors who ask again for the run of another, to own it", 1, "it stays with who began it")
 
 
-def test_a_stored_run_that_nobody_here_began_is_nobodys(visit, record):
+def test_a_stored_run_that_nobody_here_began_is_nobodys(visit, record, tried):
     visit("he", "pages/Live.py")
     ui.lab().store.put(record)
     job = ui.lab().submit(record.run, "cpu")
@@ -313,9 +314,10 @@ def test_a_stored_run_that_nobody_here_began_is_nobodys(visit, record):
     test = visit("he", "pages/Runs.py", run=record.run.id)
     test.session_state[CHOSEN] = record.run.id
     assert not {"Train it again", f"Delete {record.run.id}"} & labels(test.run())
+    tried("visitors who ask again for the run of another, to own it", 1, "it stays with who began it")
 
 
-def test_only_who_paused_a_run_is_offered_to_resume_it(visit, record):
+def test_only_who_paused_a_run_is_offered_to_resume_it(visit, record, tried):
     visit("she", "pages/Live.py")
     job = ui.lab().submit(SMALL, "cpu")
     assert job.done.wait(60)
@@ -324,6 +326,7 @@ def test_only_who_paused_a_run_is_offered_to_resume_it(visit, record):
     job.status, job.record = "paused", paused
     assert "Resume" in labels(visit("she", "pages/Live.py", run=SMALL.id))
     assert "Resume" not in labels(visit("he", "pages/Live.py", run=SMALL.id))
+    tried("visitors who ask again for the run of another, to own it", 1, "it stays with who began it")
 
 
 def test_what_a_visitor_deleted_is_in_the_bin_of_that_visitor_alone(visit):
