@@ -1,5 +1,7 @@
 """What an operation did to a network, and what diversity is worth."""
 
+from collections.abc import Callable
+
 import altair as alt
 import numpy as np
 import pyarrow as pa
@@ -146,7 +148,8 @@ def subsets_table(asked: causal.Asked) -> pa.Table:
     size_S, right_S = asked.kept_SK.sum(1), asked.accuracy_S
     sizes = np.unique(size_S)
     of = [right_S[size_S == size] for size in sizes]
-    folded = zip(SUBSETS, (np.max, np.mean, np.min), strict=True)
+    folds: tuple[Callable, ...] = (np.max, np.mean, np.min)
+    folded = zip(SUBSETS, folds, strict=True)
     return table(
         frequencies=sizes, subsets=[len(one) for one in of], sufficient=[int((one == 1).sum()) for one in of],
         **{name: [float(fold(one)) for one in of] for name, fold in folded},
