@@ -32,7 +32,7 @@ task = st.segmented_control("Task, modulo p", NAMES, format_func=NAMES.get, requ
 
 
 def described() -> Run:
-    """The run that the sidebar describes; where it is not one, a sentence and the end."""
+    """The run that the settings describe; where it is not one, a sentence and the end."""
     base, chosen = preset(task, p), {}
 
     def number(field, label, **how):
@@ -42,7 +42,7 @@ def described() -> Run:
             label, low, high, getattr(base, field), key=f"task-{field}-{task}", on_change=leave, **form, **how
         )
 
-    with st.sidebar:
+    with st.popover("Settings", icon=":material/tune:"):
         number("seed", "Seed")
         number("epochs", "Training steps", step=1000)
         with st.expander("Every setting"):
@@ -51,12 +51,12 @@ def described() -> Run:
     try:
         return replace(base, d_mlp=None, **chosen)
     except ValueError as error:
-        st.sidebar.error(f"{error}.")
+        st.error(f"{error}.")
         ui.stop()
 
 
-sidebar = described()
-run = opened or sidebar
+wanted = described()
+run = opened or wanted
 st.markdown(
     f"A transformer of {run.layers} pre-LN layer{'s' * (run.layers > 1)} and {run.weights:,} weights reads the tokens "
     f"{', '.join('abc'[: tasks.length(run)])} and answers at the last. It trains on {run.frac_train:.0%} of the "
