@@ -20,7 +20,6 @@ SAW = {
     lottery.MOMENTS: "This record saw the whole race at few moments only, joined by straight lines.",
     lottery.LEADER: "Of this neuron the record follows only the frequency in the lead.",
 }
-REMEDY = "Train the run on **Live** to see the whole race of every neuron."
 
 
 @st.cache_data(max_entries=16, show_spinner="Placing the bets ...")
@@ -51,7 +50,8 @@ def body(step: int):
         widths=[2.1, 1], files={"race-alpha": f"race-alpha-neuron-{neuron}", "turning": f"turning-neuron-{neuron}"},
     )  # fmt: skip
     if how in SAW:
-        st.caption(f"{SAW[how]} {REMEDY}")
+        st.caption(SAW[how])
+        ui.offer(run, "train-race", "is here without the whole race of this neuron")
     left, middle, right = st.columns([4, 1, 1], vertical_alignment="center")
     with left:
         ui.show(figures.strip(winner_M[:held], run.K, neuron), "strip", pick)

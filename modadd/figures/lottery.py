@@ -34,6 +34,7 @@ TITLES = {"alpha": "Input magnitude", "beta": "Output magnitude", "D": "Misalign
 AXES = {"alpha": "input magnitude α_k", "beta": "output magnitude β_k", "D": "|D_k| (units of π)"}
 NAMED = (COLOURS["winner"], HUE["blue"], HUE["orange"], HUE["violet"])  # the winner and the losers with a name
 OTHERS = "others"
+FEW = 8  # moments below which a line between two of them says little, and the moments are marked
 COLUMNS = 128  # neurons in a row of the strip
 
 
@@ -78,7 +79,8 @@ def race(
     tables = {"curves": rows, "ends": named_ends(rows, [*names.values()], axis, height)}
     how = {"axis": axis, "names": (*names.values(), OTHERS), "span": (int(step_S[0]), max(int(step_S[-1]), 1))}
     return Chart(
-        drawing(_race, tables, **how, log_steps=log_steps, height=height), f"{TITLES[what]}, neuron {neuron}",
+        drawing(_race, tables, **how, few=len(step_S) < FEW, log_steps=log_steps, height=height),
+        f"{TITLES[what]}, neuron {neuron}",
         _told(seen, what, step), f"{TITLES[what]} of all {K} frequencies of neuron {neuron} by training step",
         lambda: race_table(seen, what),
     )  # fmt: skip
@@ -104,11 +106,14 @@ def _told(seen: dict, what: str, step: int) -> str:
     place = int((seen["alpha_SK"][0] > seen["alpha_SK"][0, k]).sum()) + 1
     settled, leader = lottery.settled(seen["alpha_SK"]), int(seen["alpha_SK"][at].argmax()) + 1
     started = f"was number {place} of {len(seen['alpha_SK'][0])} at first, and " if np.isfinite(first) else ""
-    return (f"The winner, k = {k + 1}, {started}leads for good from step {step_S[settled]:,}. At step {step_S[at]:,} "
-            f"k = {leader} leads.")  # fmt: skip
+    since = f"step {step_S[settled]:,}"
+    if settled and len(step_S) < FEW:
+        since = f"some step between {step_S[settled - 1]:,} and {step_S[settled]:,}"
+    return (f"The winner, k = {k + 1}, {started}leads for good from {since}. At step {step_S[at]:,} k = {leader} "
+            "leads.")  # fmt: skip
 
 
-def _race(axis, names, span, log_steps, height):
+def _race(axis, names, span, few, log_steps, height):
     x, palette = (
         step_axis(log_steps, span),
         dict(zip(names, (*NAMED[: len(names) - 1], COLOURS["others"]), strict=True)),
@@ -117,7 +122,7 @@ def _race(axis, names, span, log_steps, height):
     widths = [2.8, 1.6, 1.6, 1.6][: len(names) - 1] + [0.9]
     lines = (
         alt.Chart(named("curves"))
-        .mark_line(clip=True)
+        .mark_line(clip=True, point=few)
         .encode(
             x=x,
             y=axis.y(),
