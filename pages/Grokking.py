@@ -5,8 +5,9 @@ from dataclasses import replace
 import streamlit as st
 
 from modadd import data, ui
-from modadd.analysis import forces
+from modadd.analysis import forces, knowing
 from modadd.figures import curves, grids, grokking
+from modadd.figures import knowing as when
 from modadd.figures.chart import together
 from modadd.maths import measures
 from modadd.runs import P_GROK, WARMUP
@@ -162,6 +163,31 @@ left.markdown(
     + (f" The second is **{end2 / end1:.1f}** times the first." if end1 and end2 else "")
 )
 left.caption(ui.provenance(record))
+
+
+def known():
+    """When each pair is known for good, by kind, and which signals lead."""
+    st.subheader("When does it know?")
+    found = knowing.known(record)
+    if found is None:
+        st.info("This record keeps no answers.")
+        return
+    left, right = st.columns([1, 1.3])
+    with left:
+        ui.show(when.settled(found, record), "grokking-known")
+    with right:
+        st.dataframe(when.kinds_rows(found, record), hide_index=True)
+        st.caption(
+            "A mirrored pair is a rare one read backwards, one question to this network, and known at once with it."
+        )
+        st.dataframe(when.lead_rows(record), hide_index=True)
+        st.caption(
+            "Half-way: between the first and the last value in this record. Steps ahead of held-out pairs, at least "
+            "and at most, from the spacing of frames and rows; below zero: after them. One run: an order, not a cause."
+        )
+
+
+known()
 
 
 @st.cache_data(ttl=30, max_entries=2, show_spinner=False)

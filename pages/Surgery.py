@@ -133,19 +133,16 @@ def frequencies(run, at: int, net: surgery.Network):
     if not st.toggle("Ask the subsets", run.K <= causal.EXACT, key=f"subsets-{run.p}"):
         return
     asked, sets, controls = needed(run.id, at, net, run)
-    left, right = st.columns([2, 3])
-    with left:
-        ui.show(figures.subsets(asked), "subsets")
-    with right:
-        st.dataframe(
-            figures.rules_table(sets, controls), hide_index=True,
-            column_config={name: st.column_config.NumberColumn(format=form) for name, form in figures.RULES.items()},
-        )  # fmt: skip
-        st.caption(
-            "Losses in nats, mean over the training pairs; without as many others: mean and largest over every choice "
-            f"of them, or {causal.DRAWS} drawn ones. Norm and neurons: above a tenth of the largest; gap: above the "
-            "widest gap of the norms, if it is a factor of 2. Overlap: frequencies in both sets over those in either."
-        )
+    ui.show(figures.subsets(asked), "subsets")
+    st.dataframe(
+        figures.rules_table(sets, controls), hide_index=True,
+        column_config={name: st.column_config.NumberColumn(format=form) for name, form in figures.RULES.items()},
+    )  # fmt: skip
+    st.caption(
+        "Losses in nats, mean over the training pairs; without as many others: mean and largest over every choice "
+        f"of them, or {causal.DRAWS} drawn ones. Norm and neurons: above a tenth of the largest; gap: above the "
+        "widest gap of the norms, if it is a factor of 2. Overlap: frequencies in both sets over those in either."
+    )
 
 
 def diversity():
