@@ -13,7 +13,7 @@ from serving import ROOT
 
 from modadd import Run, preset
 from modadd.figures.print import paper, published, tasks, transformer
-from modadd.frames.schema import frame_steps
+from modadd.frames.schema import FIELDS, frame_steps
 from modadd.records.store import Store
 
 PUBLISHED = [
@@ -67,10 +67,10 @@ def test_tables_hold_true_steps(drawn, tmp_path):
     assert set(meta["runs"]) == set(table("training_log")) == {
         "standard", "grokking", "quad_random", "quad_single_freq", "relu_single_freq",
     }  # fmt: skip
-    spectra = table("neuron_spectra")
+    spectra, off = table("neuron_spectra"), FIELDS["mlp"]["theta_hat"].coded.size
     assert spectra["frequencies"] == list(range(1, 12))
     for neuron in spectra["neurons"]:
-        assert neuron["input"].index(max(neuron["input"])) + 1 == neuron["frequency"]
+        assert neuron["input"][neuron["frequency"] - 1] >= (1 - 2 * off) * max(neuron["input"])
     right = [
         max(range(23), key=pair["logits"].__getitem__) == pair["correct"]
         for pair in table("logits_interactive")["pairs"]
