@@ -411,8 +411,8 @@ def test_a_curve_with_gaps_keeps_its_extremes():
 def test_curves_are_drawn_through_the_looks(record):
     from modadd.figures import curves  # altair need not be where the others run
 
-    rows = curves.losses(record).to_dict()["datasets"]
-    points = [point for data_ in rows.values() for point in data_ if point.get("curve") == "test"]
+    points = curves.losses(record).drawing.tables.values()
+    points = [point for rows in points for point in rows.to_pylist() if point.get("curve") == "test"]
     assert {point["step"] for point in points} == {*looks(NET), 128}
 
 
