@@ -181,7 +181,9 @@ class Player {
     if (playing && !this.running) this.start();
     else if (!playing && this.running) this.running = false;
     this.lay();
-    this.refresh();
+    // With an answer the page may have put back what its charts showed when the film began.
+    this.shown = new WeakMap();
+    this.refresh(!this.running);
     if (!this.running && data.take && !this.complete() && performance.now() - this.touched < IDLE) this.report({});
   }
 
@@ -326,10 +328,10 @@ class Player {
   }
 
   // What the page draws anew, and what comes into view, follows.
-  refresh() {
+  refresh(all = false) {
     if (!this.data?.take) return;
     this.views = findViews();
-    setTimeout(() => this.paint(false), 50);
+    setTimeout(() => this.paint(all), 80);
   }
 
   change(view, tables) {
