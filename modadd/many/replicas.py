@@ -4,6 +4,7 @@ Everything here takes the rows of `atlas.table`.
 """
 
 from collections.abc import Iterable
+from statistics import median, median_low
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _middle(seen: list[float | None], awaited: bool) -> tuple[float | None, tupl
     known = [np.inf if value is None else value for value in seen if awaited or value is not None]
     if not known:
         return None, None
-    middle = float(np.quantile(known, 0.5, method="inverted_cdf" if np.inf in known else "linear"))
+    middle = float(median_low(known) if np.inf in known else median(known))  # of few numbers quicker than NumPy's
     ends = (min(known), max(known))
     return (middle if np.isfinite(middle) else None), (ends if np.isfinite(ends).all() else None)
 
