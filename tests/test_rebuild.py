@@ -204,6 +204,19 @@ def test_a_file_that_cannot_be_opened_is_not_a_record_that_is_not_there(store, r
     )
 
 
+def test_a_file_that_cannot_be_opened_goes_into_the_bin_too(store, record, monkeypatch):
+    store.put(record)
+    with monkeypatch.context() as now:
+
+        def fail(*_):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        now.setattr("diskcache.core.open", fail, raising=False)
+        name = store.delete(SMALL.id)
+    store.restore(name)
+    assert_same_training(store.get(SMALL.id), record)
+
+
 # -- without rights -----------------------------------------------------------------------------
 
 NO_RIGHTS = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]  # root, without the rights that only root has
@@ -218,6 +231,11 @@ for run_id in store.cards():
     assert store.get(run_id).run.id == run_id
 store.put(finish(SMALL))
 assert store.get(SMALL.id)
+for run_id in store.cards() if store.fault else ():
+    try:  # what lies where nothing can be written stays there
+        assert store.delete(run_id) and run_id == SMALL.id
+    except ValueError as error:
+        assert "cannot be written" in str(error) and run_id != SMALL.id
 """
 
 
@@ -254,6 +272,8 @@ def test_a_folder_without_rights_is_read_as_far_as_it_can_be(store, brief, close
         assert as_it_lies(store.folder).items() >= {n: v for n, v in before.items() if n.endswith(".val")}.items()
     else:
         assert set(ids) == {one.run.id, other.run.id}
+        records = {name: content for name, (_, content) in before.items() if name.endswith(".val")}
+        assert {name: content for name, (_, content) in as_it_lies(store.folder).items()}.items() >= records.items()
     tried("a folder, an index or a record without rights", 1, "named; what can be read is read, and nothing is moved")
 
 

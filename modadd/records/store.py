@@ -402,8 +402,10 @@ class Store:
         The atlas is read-only.  Raises ValueError with one sentence where the file cannot be moved.
         """
         with self._index.writing():
-            file, name = self._file(run_id), None
-            if file is not None:
+            file, name = self._index.named().get(run_id), None
+            if file is not None and file.exists():  # also where it cannot be opened now
+                if self.fault is not None and not file.is_relative_to(self._index.home):
+                    raise ValueError(f"{run_id} cannot be deleted: {self.fault}")
                 try:
                     name = self.bin.take(file, run_id)
                 except OSError as error:
