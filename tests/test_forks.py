@@ -148,3 +148,8 @@ def test_the_state_of_the_parent_is_not_shared(store, record):
     store.put(record)
     carry_out(fork(SMALL, 300, epochs=320), store, "cpu", GO_ON)
     assert_same_arrays(record.state, before)
+
+
+def test_a_fork_never_begins_from_the_state_of_another_step(record):
+    with pytest.raises(ValueError, match=f"^{SMALL.id} holds no state of step 130, where "):
+        begin(fork(SMALL, 130), record)  # whose state is that of its end

@@ -8,6 +8,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 import zipfile
 from dataclasses import replace
 
@@ -741,6 +742,17 @@ except filelock.Timeout:
     with store.lock(SMALL.id):
         assert subprocess.run(command, check=False).returncode == 7
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_record_is_written_once_nobody_else_writes(store, record):
+    writer = threading.Thread(target=store.put, args=(record,))
+    with filelock.FileLock(store.folder / "locks" / "index.lock"):  # as another program holds it
+        writer.start()
+        writer.join(0.5)
+        assert writer.is_alive()
+        assert store.get(record.run.id) is None
+    writer.join(30)
+    assert_same_training(store.get(record.run.id), record)
 
 
 def test_a_lock_is_for_one_run(store):
