@@ -317,16 +317,16 @@ def trained(tmp_path_factory):
 
 @TOGETHER
 @pytest.mark.parametrize("place", ["cache", "atlas"])
-def test_a_sound_folder_passes_verification(trained, place):
+def test_a_sound_folder_passes_verification(trained, place, run_script):
     cache, atlas = trained
-    where = ("--cache", cache) if place == "cache" else ("--atlas", atlas)
-    status, result, err = precompute(cache, "--p", 7, "--epochs", 40, "--verify", *where)
+    where = () if place == "cache" else ("--atlas", atlas)
+    status, result, err = run_script(script, "--p", 7, "--epochs", 40, "--verify", "--cache", cache, *where)
     assert (status, result["failures"]) == (0, {}), err
     assert "4 of 4 records are whole" in err
 
 
 @TOGETHER
-def test_verification_names_what_is_missing_and_what_is_damaged(trained, tmp_path):
+def test_verification_names_what_is_missing_and_what_is_damaged(trained, tmp_path, run_script):
     store = Store(tmp_path, None)
     for record in all_records(trained[0]).values():
         store.put(record)
@@ -337,7 +337,7 @@ def test_verification_names_what_is_missing_and_what_is_damaged(trained, tmp_pat
     record = store.mine(wrong.id)
     store.put(replace(record, provenance=record.provenance | {"steps": 39}))
     store.close()
-    status, result, err = precompute(tmp_path, "--p", 7, "--epochs", 40, "--verify")
+    status, result, err = run_script(script, "--p", 7, "--epochs", 40, "--verify", "--cache", tmp_path)
     assert status == 1
     assert result["failures"].keys() == {gone.id, torn.id, wrong.id}
     assert result["failures"][gone.id] == "missing"
@@ -390,7 +390,7 @@ def test_a_bad_flag_is_one_sentence(tmp_path, run_script, flags, words):
     assert "Traceback" not in err
 
 
-def test_an_atlas_of_films_and_outlines_is_made_and_verified(tmp_path):
+def test_an_atlas_of_films_and_outlines_is_made_and_verified(tmp_path, run_script):
     atlas, flags = (
         tmp_path / "atlas",
         ("--p", 5, "--epochs", 60, "--presets", "standard", "--seeds", 42, 1, "--devices", "cpu"),
@@ -405,9 +405,10 @@ def test_an_atlas_of_films_and_outlines_is_made_and_verified(tmp_path):
     assert film.measured["bets"] == film.run.d_mlp
     assert store.outlined(preset("standard", 5, seed=1, epochs=60)).measured["bets"] == film.run.d_mlp
     store.close()
-    assert precompute(tmp_path / "cache", *flags, "--verify", "--atlas", atlas)[0] == 0
+    verify = (script, *flags, "--verify", "--atlas", atlas, "--cache", tmp_path / "cache")
+    assert run_script(*verify)[0] == 0
     shutil.rmtree(atlas / "seeds")
-    status, result, _ = precompute(tmp_path / "cache", *flags, "--verify", "--atlas", atlas)
+    status, result, _ = run_script(*verify)
     assert (status, list(result["failures"].values())) == (1, ["missing"])
     status, result, _ = precompute(tmp_path / "cache", *flags, "--atlas", atlas)
     assert result["missing"] == []  # nothing is trained again
