@@ -25,6 +25,9 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 NOT_OURS = [
     # A formula wider than its column scrolls within itself; browsers let the keyboard reach such a box by themselves.
     ("scrollable-region-focusable", ".katex-display"),
+    # The navigation of a narrow window, a list of sections.
+    ("list", "[data-testid=stSidebarNavItems]"),
+    ("listitem", "[data-testid=stSidebarNavItems] *"),
 ]
 IN_THE_DARK = [
     # White on the primary colour and that colour on a dark ground cannot both reach 4.5 : 1; buttons do, these do not.

@@ -51,7 +51,7 @@ def test_back_returns_to_the_view_before(server, tab):
     tab.goto(f"{server}/Phases?p=23&step=4400")
     shows("Phases", "4,400")
     go_to(tab, "Dynamics", "Lottery")
-    shows("Lottery", "4,400")
+    shows("Lottery", "4,200")  # the nearest that this run has
     tab.get_by_role("button", name="Start: 0").click()
     shows("Lottery", "0")
     tab.wait_for_url("**step=0*")

@@ -167,8 +167,8 @@ def _known() -> dict[str, str]:
     return st.session_state.setdefault("parameters", {}).setdefault(page, {})
 
 
-def arrive():
-    """Stands before all else on a page.
+def arrive() -> bool:
+    """Stands before all else on a page; is it another one than before?
 
     Where Back or Forward led to this address, the view is what it says, and the default in what it leaves out.
     Another page keeps of the view what its address leaves out: the modulus, the run and the step.
@@ -187,6 +187,7 @@ def arrive():
         for key in {key for known in state.get("parameters", {}).values() for key in known.values()}:
             if key in state:
                 state[key] = state[key]
+    return moved
 
 
 def restrict():

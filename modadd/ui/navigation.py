@@ -74,7 +74,7 @@ def page(title: str, of_p: bool = True) -> int:
     if hosting.hosted():
         _guard()
     st.html(f"<style>{charts.CSS}</style>")
-    links.arrive()
+    moved = links.arrive()
     state = st.session_state
     state.pop("in-view", None)
     links.restrict()
@@ -83,7 +83,8 @@ def page(title: str, of_p: bool = True) -> int:
         st.components.v2.component("modadd_history", js=HISTORY)(key="history")
         if of_p:
             state["bar-place"] = st.container()
-    links.settle("p", "run")  # the rest of the page may take its time
+    if not moved:  # the browser may not yet stand at the path of another page
+        links.settle("p", "run")  # the rest of the page may take its time
     _companions()
     if fault := lab().store.fault:
         st.warning(f"{plain(fault, 300)}.")
