@@ -38,7 +38,6 @@ def drawn(tmp_path_factory):
     command = [sys.executable, "scripts/figures.py", "--p", "23", "--out", out, "--cache", cache, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["moduli"][0]["seconds"] < 60
     return out, cache
 
 
