@@ -165,11 +165,10 @@ def play(tab, longest: float = 8) -> dict:
         tab.locator(".player .ends .first").click()
         answered(tab)
     tab.locator(".player .speed").select_option(str(SPEED))
-    tab.locator(".player").get_by_role("button", name="Play").click()
-    tab.locator(".player").get_by_role("button", name="Pause").wait_for()
     tab.locator("[class*=st-key-chart-] .marks").first.scroll_into_view_if_needed()
     ask(tab)
     since = time.perf_counter()
+    tab.locator(".player").get_by_role("button", name="Play").click()
     while time.perf_counter() - since < longest and tab.locator(".player .play[title=Pause]").count():
         time.sleep(0.1)
     drawn, near = tab.evaluate("window.pictures"), set(tab.evaluate(IN_VIEW))
