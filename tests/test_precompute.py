@@ -127,6 +127,8 @@ def test_a_stopped_precompute_leaves_checkpoints_and_no_process(tmp_path, how):
     process = start(tmp_path, "--p", 11, "--epochs", 200_000, "--devices", "cpu", "--workers", 2,
                     "--presets", "standard", "quad_random", "--checkpoint-seconds", 0.5)  # fmt: skip
     wait_for_change(tmp_path, set(), process)
+    while len(all_records(tmp_path)) < 2 and process.poll() is None:  # both workers train
+        time.sleep(0.1)
     os.killpg(process.pid, how)  # as a terminal or a scheduler does: everybody hears it
     _, err = process.communicate(timeout=60)  # returns once every worker, which holds stderr too, is gone
     assert process.returncode == 128 + how
