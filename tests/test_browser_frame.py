@@ -3,6 +3,8 @@
 import pytest
 from browser import at_step, in_a_browser, step_of
 
+from modadd import preset
+
 pytestmark = in_a_browser
 PLAYER_PAGES = ("Overview", "Weights", "Phases", "Logits", "Lottery", "Gradient_flow", "Grokking")
 TALL = 220  # pixels of a plot
@@ -144,10 +146,11 @@ def test_fast_keys_leave_state_and_address_the_same(look, pause):
     assert step_of(tab) == tab.locator(".player .ends .last").inner_text()
 
 
-def test_a_wish_for_a_step_survives_a_page_that_lacks_it(look):
-    tab = look("Overview", 1280, 720, "p=23&step=9000")
-    at_step(tab, "9,000")
-    for page, step in (("Lottery", "5,000"), ("Grokking", "9,000")):
+def test_a_wish_for_a_step_survives_a_page_that_lacks_it(look, shipped):
+    late = next(step for step in shipped.get(preset("grokking", 23).id).frame_steps if step > 5_000)
+    tab = look("Overview", 1280, 720, f"p=23&step={late}")
+    at_step(tab, f"{late:,}")
+    for page, step in (("Lottery", "5,000"), ("Grokking", f"{late:,}")):
         tab.get_by_test_id("stTopNavSection").get_by_text("Dynamics", exact=True).click()
         tab.get_by_test_id("stTopNavDropdownLink").get_by_text(page, exact=True).click()
         tab.wait_for_url(f"**/{page}*")
