@@ -366,7 +366,7 @@ def grokk_decoded_weights_dynamic(record: Record) -> Figure:
 
 
 def single_freq(record: Record, middle: bool) -> Figure:
-    """Figs. 11, 12a: spectra from a start at one frequency a neuron."""
+    """Figs. 11, 12a: spectra from a start at one frequency per neuron."""
     halfway = {"halfway": record.step // 2} if middle else {}
     return _moments(record, {"initial": 0} | halfway | {"final": record.step})
 
