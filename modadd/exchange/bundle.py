@@ -2,7 +2,7 @@
 
     README.txt           what this is, how to see it and how to train it again
     run.json             every setting
-    record.safetensors   the whole record (`exchange`)
+    record.safetensors   the whole record (`tensors`)
     log.csv              every metric at every kept step
     about.json           final numbers, provenance, and the versions and sources that wrote this
     figures/             those of the published pipeline that this record can give, as .svg and .png

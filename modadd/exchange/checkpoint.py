@@ -74,21 +74,34 @@ def float32(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32)
 
 
+def metadata(data: bytes) -> dict:
+    """What stands beside the tensors of a safetensors file, from its first bytes.  Raises ValueError with the rest of a
+    sentence that begins with the file's name."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 10 or not 2 <= length <= min(HEADER_BYTES, len(data) - 8):
+        raise ValueError("is no safetensors file, or is cut off")
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except (ValueError, RecursionError):
+        raise ValueError("is no safetensors file: its header is no JSON") from None
+    beside = header.get("__metadata__") if isinstance(header, dict) else None
+    return beside if isinstance(beside, dict) else {}
+
+
 def _safetensors(name: str, data: bytes) -> dict:
     """The tensors, and the metadata beside them."""
     import safetensors
 
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 10 or not 2 <= length <= min(HEADER_BYTES, len(data) - 8):
-        raise ValueError(f"{name} is no safetensors file, or is cut off")
     try:
-        header = json.loads(data[8 : 8 + length])
+        tree: dict[str, object] = {str(key): str(value) for key, value in metadata(data).items()}
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+    try:
         kept = dict(safetensors.deserialize(data))  # checks every size against the file
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} cannot be read: {shown(error, 160)}") from None
     if len(kept) > TENSORS:
         raise ValueError(f"{name} holds more than {TENSORS:,} tensors")
-    tree: dict[str, object] = {str(key): str(value) for key, value in (header.get("__metadata__") or {}).items()}
     for key, tensor in kept.items():
         if tensor["dtype"] not in DTYPES:
             tree[key] = Odd(f"of {tensor['dtype']}")

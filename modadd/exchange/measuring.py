@@ -63,7 +63,6 @@ class OneLayer:
         return row_C.numpy()
 
     def frame(self, with_weights: bool, final: bool) -> Frame:
-
         a, b = np.divmod(np.arange(self.run.p**2), self.run.p)
         out = forward(self.run, self.w, a, b)
         weights = weights_of(self.w) if with_weights else {}

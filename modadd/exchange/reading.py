@@ -122,16 +122,6 @@ def _foreign(name: str) -> str:
     return f"is no checkpoint: its name must end with {', '.join(SUFFIXES)}"
 
 
-def _network(state, ordered: bool, p: int | None, orientation: Orientation) -> Network:
-    arrays = bare(state.tensors)
-    if one_layer.is_one(arrays):
-        found = one_layer.read(arrays)
-        if p not in (None, check_p(found.p)):
-            raise ValueError(f"is a network of p = {found.p}, not {p}")
-        return found
-    return two_layers.read(arrays, p, orientation, ordered)
-
-
 def network_of(state: State, ordered: bool, p: int | None, orientation: Orientation) -> Network:
     """The network that a state is.  Raises ValueError with the rest of a sentence that begins with the file's name."""
     arrays = bare(state.tensors)

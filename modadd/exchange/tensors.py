@@ -5,18 +5,18 @@ The tensors are those of `Record.to_arrays`: `steps` and `history/NAME`, `frame_
 metadatum, JSON.  A file of strangers may say anything, so every array is held against what its run says of it.
 """
 
-import json
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from .. import data
+from ..data import METRICS
 from ..frames import schema
 from ..records.record import Record, read_card
 from ..runs import Run
-from .checkpoint import HEADER_BYTES, shown
+from .checkpoint import metadata, shown
 
+CARD = "modadd"  # the name of the metadatum
 BYTES = 1 << 30  # of a file; frames keep 48 MB of weights, and the widest network's state takes 200 MB
 TEXT, ENTRIES = 200, 40  # characters of an entry of the provenance, and entries
 DTYPES = {"BOOL": "?", "U8": "u1", "I16": "i2", "I32": "i4", "I64": "i8", "F16": "f2", "F32": "f4"}
@@ -32,28 +32,15 @@ def to_safetensors(record: Record, coded: bool = False) -> bytes:
 
     arrays = record.to_arrays() if coded else record.plain_arrays()
     card = bytes(arrays.pop("card")).decode()
-    return safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()}, {"modadd": card})
+    return safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()}, {CARD: card})
 
 
 def is_record(content: bytes) -> bool:
     """Are these the bytes of a safetensors file with a record's card, as far as its first bytes tell?"""
     try:
-        return "modadd" in (_header(content).get("__metadata__") or {})
-    except (ValueError, AttributeError):
+        return CARD in metadata(content)
+    except ValueError:
         return False
-
-
-def _header(content: bytes) -> dict:
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 10 or not 2 <= length <= min(HEADER_BYTES, len(content) - 8):
-        raise ValueError("it is no safetensors file, or is cut off")
-    try:
-        header = json.loads(content[8 : 8 + length])
-    except (ValueError, RecursionError):
-        raise ValueError("its header is no JSON") from None
-    if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
-    return header
 
 
 def from_safetensors(content: bytes) -> Record:
@@ -63,14 +50,15 @@ def from_safetensors(content: bytes) -> Record:
 
     if len(content) > BYTES:
         raise ValueError(f"it is larger than {BYTES:,} bytes")
-    if not is_record(content):
-        _header(content)  # says it, where it is no safetensors file at all
-        raise ValueError("it holds tensors, but no record of this program")
-    card = _header(content)["__metadata__"]["modadd"]
     try:
+        card = metadata(content).get(CARD)
         tensors = safetensors.deserialize(content)  # checks every size against the file
+    except ValueError as error:
+        raise ValueError(f"it {error}") from None
     except safetensors.SafetensorError as error:
         raise ValueError(f"it cannot be read: {shown(error, 160)}") from None
+    if card is None:
+        raise ValueError("it holds tensors, but no record of this program")
     arrays = {}
     for name, tensor in tensors:
         if tensor["dtype"] not in DTYPES:
@@ -122,11 +110,10 @@ def _check_provenance(seen: dict):
 
 
 def _check_history(arrays: Mapping[str, np.ndarray]):
-    metrics = {f"{group}_{what}" for group in data.GROUPS for what in ("loss", "accuracy")} | {"norm"}
     found = {name.removeprefix("history/") for name in arrays if name.startswith("history/")}
-    if found != metrics:
-        raise ValueError(f"its history must hold {len(metrics)} metrics, not {shown(', '.join(sorted(found)) or '-')}")
-    for name in metrics:
+    if found != set(METRICS):
+        raise ValueError(f"its history must hold {len(METRICS)} metrics, not {shown(', '.join(sorted(found)) or '-')}")
+    for name in METRICS:
         column = arrays[f"history/{name}"]
         if column.dtype != np.float32 or column.shape != arrays["steps"].shape:
             raise ValueError(f"its {name} must be float32, one number a step of the history")

@@ -55,8 +55,7 @@ class State(NamedTuple):
 
 class Unwrapped(NamedTuple):
     """The states of a file; what was noted beside them (`curves` by metric, `pairs` with train or test and their
-    name); and what was
-    left out, with the reason."""
+    name); and what was left out, with the reason."""
 
     states: list[State]
     curves: dict[str, np.ndarray]
