@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
 
+import stopping
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -190,21 +191,13 @@ def say(lines: Iterable[str]):
         stderr.print(printable(line), highlight=False, soft_wrap=True)
 
 
-class Stop(KeyboardInterrupt):
-    """Somebody wants this to end: by which signal, and what is left, in a sentence."""
-
-    def __init__(self, number: int = signal.SIGINT, said: str = "stopped"):
-        super().__init__(said)
-        self.number, self.said = number, said
-
-
 @contextmanager
 def one_sentence(stopped: str = "stopped"):
     """Turn an error that a user can mend into one sentence on stderr and exit status 2, and Ctrl-C and SIGTERM into
     the sentence `stopped` and the status that shells give them.  A reader that goes away ends this in silence."""
 
     def terminate(number, _):
-        raise Stop(number, stopped)
+        raise stopping.Stop(number, stopped)
 
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, terminate) if main else None
@@ -221,31 +214,12 @@ def one_sentence(stopped: str = "stopped"):
         stderr.print(f"{printable(error).rstrip('.')}.", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt as stop:
-        stop = stop if isinstance(stop, Stop) else Stop(signal.SIGINT, stopped)
+        stop = stop if isinstance(stop, stopping.Stop) else stopping.Stop(signal.SIGINT, stopped)
         say([f"{stop.said}."])
         sys.exit(128 + stop.number)
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def leaving() -> Iterator[list[int]]:
-    """Within, the first Ctrl-C or SIGTERM is only noted in the list that this gives; who trains looks at it, leaves at
-    a checkpoint and raises Stop.  The second interrupts at once."""
-    noted: list[int] = []
-
-    def note(number, _):
-        if noted:
-            raise Stop(number)
-        noted.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def progress() -> Progress:

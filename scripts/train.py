@@ -13,6 +13,7 @@ from typing import Literal
 
 import cli
 import numpy as np
+import stopping
 from rich.table import Table
 
 from modadd.records import store
@@ -58,7 +59,7 @@ def train_with_progress(run: Run, flags: Flags) -> dict:
     if there is not None and there.finished and there.run.epochs == run.epochs and not saving:
         cli.stderr.print(f"{run.id} is already there: not trained again")
         return there.summary
-    with cli.progress() as bar, tracker(run, flags) as track, cli.leaving() as asked:
+    with cli.progress() as bar, tracker(run, flags) as track, stopping.leaving() as asked:
         task = bar.add_task(run.id, total=run.epochs, rate="")
 
         def look(update) -> bool:
@@ -67,7 +68,7 @@ def train_with_progress(run: Run, flags: Flags) -> dict:
             if track:
                 track(update)
             if asked and (saving or shelf is None):
-                raise cli.Stop(asked[0], f"stopped at step {update.step:,}; the same command begins anew")
+                raise stopping.Stop(asked[0], f"stopped at step {update.step:,}; the same command begins anew")
             return bool(asked)
 
         if saving:
@@ -81,7 +82,7 @@ def train_with_progress(run: Run, flags: Flags) -> dict:
             return update.record.summary
         record = carry_out(run, shelf, flags.device, look)
         if not record.finished:
-            raise cli.Stop(asked[0], f"stopped at step {record.step:,}; the same command goes on from there")
+            raise stopping.Stop(asked[0], f"stopped at step {record.step:,}; the same command goes on from there")
         return record.summary
 
 

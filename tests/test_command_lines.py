@@ -155,6 +155,13 @@ def test_a_training_leaves_at_a_checkpoint_and_goes_on_from_it(tmp_path, number,
     store.close()
 
 
+def test_ctrl_c_while_modules_load_is_a_sentence(tmp_path):
+    (tmp_path / "tyro.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    with started("train", env=os.environ | {"PYTHONPATH": str(tmp_path)}) as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "stopped.\n")
+
+
 def test_a_reader_that_goes_away_ends_a_script_in_silence(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
