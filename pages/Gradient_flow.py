@@ -92,7 +92,7 @@ def body(step: int):
 
 def errors(neuron: int, step: int):
     """How far training strays from the flow: one neuron, then all."""
-    ui.show(lambda at: figures.errors(path, neuron, at, log_steps), "flow-errors")
+    ui.show(lambda at: figures.errors(path, lottery.rounding(record), neuron, at, log_steps), "flow-errors")
     st.header("All neurons")
     unit = {"alpha": ("α, relative", 100, " %"), "beta": ("β, relative", 100, " %"), "D": ("D", 1, " rad")}
     worst = {unit[name]: error for name, error in lottery.flow_errors(path, step).items()}
@@ -101,7 +101,10 @@ def errors(neuron: int, step: int):
           "worst neuron": f"{e.max() * times:.3g}{sign}"} for (name, times, sign), e in worst.items()],
         hide_index=True,
     )  # fmt: skip
-    st.caption(f"The largest error of each of {path['alpha_SM'].shape[1]:,} neurons at any frame up to step {step:,}.")
+    st.caption(
+        f"The largest error of each of {path['alpha_SM'].shape[1]:,} neurons at any frame up to step {step:,}, with "
+        "the rounding of the record in it."
+    )
 
 
 def alignment():

@@ -158,6 +158,7 @@ def test_a_flow_that_is_not_that_of_the_training_fails():
     assert verdicts(record, "flow-quad") == ["holds"]
     frames = [f | {"beta": f["beta"] * (1 + 0.1 * (i > 0))} for i, f in enumerate(record.frames)]
     assert verdicts(replace(record, frames=tuple(frames)), "flow-quad") == ["fails"]
+    assert BY_NAME["flow-quad"].measure(record.compact()).startswith("this record keeps β to 1.0%")
 
 
 def test_bets_that_name_the_wrong_frequency_are_no_better_than_chance(trained):

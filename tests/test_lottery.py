@@ -47,6 +47,20 @@ def test_a_start_that_is_not_the_run_s_is_read_from_the_first_frame(mixed):
     assert lottery.start(replace(mixed, frames=mixed.frames[1:], frame_steps=mixed.frame_steps[1:])) is None
 
 
+def test_a_compact_record_starts_where_the_whole_one_does(mixed):
+    whole, small = lottery.start(mixed), lottery.start(mixed.compact())
+    for name in lottery.NAMES:
+        np.testing.assert_array_equal(small[name], whole[name])
+
+
+def test_a_compact_record_strays_from_the_flow_by_its_rounding_alone(single):
+    errors, small = (lottery.flow_errors(lottery.paths(record)) for record in (single, single.compact()))
+    assert single.compact().coded
+    for name, most in lottery.rounding(single.compact()).items():
+        assert small[name].max() <= (1 + errors[name].max()) * (1 + most) - 1 + FLOAT32, name
+        assert lottery.rounding(single)[name] < most / 10
+
+
 def test_a_bet_that_is_always_right_scores_one_and_chance_scores_chance():
     winner_M = np.array([1, 2, 3, 4, 5] * 40)
     right = lottery.score(winner_M, winner_M)
@@ -151,7 +165,7 @@ def test_every_figure_is_a_specification_without_streamlit(single, mixed):
     case = simulation.pair("relu", P, 0.02, 1.0, 0.02, 0.5, 500)
     charts = [
         *(flow.trajectories(path, 3, what, 100) for what in ("phases", "magnitudes")),
-        flow.errors(path, 3, 100),
+        flow.errors(path, lottery.rounding(single), 3, 100),
         flow.leakage(leak, {("input", 3): 0.2}, 100),
         flow.portrait(path, 100, lottery.basin(single.run, path)),
         flow.aligned(path["step_S"], path["alpha_SM"][:, 0], np.array([3.0, 1e4, np.inf]), 900, 0.1),

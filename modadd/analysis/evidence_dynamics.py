@@ -60,12 +60,15 @@ def _small_until(record: Record) -> int:
     return int(record.steps[left[0]]) if len(left) else record.step
 
 
-def flow_error(pick: Callable) -> Measure:
-    """The error of beta while the loss is near ln p, where the flow is the limit of training."""
+def flow_error(pick: Callable, finest: float) -> Measure:
+    """The error of beta while the loss is near ln p, where the flow is the limit of training; of a record that tells
+    errors of `finest` apart."""
 
     def measure(record: Record) -> Evidence:
         if why := lottery.no_flow(record.run):
             return why
+        if (rounding := lottery.rounding(record)["beta"]) > finest:
+            return f"this record keeps β to {rounding:.1%}: train the run anew to measure {finest:.1%}"
         path = lottery.paths(record)
         if "z0" not in path:
             return "the record does not hold step 0"

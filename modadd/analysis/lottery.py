@@ -1,13 +1,13 @@
 """What the initial weights foretell of a run, and how it turned out: bets on the winners, and the flow.
 
-Only what a record holds is judged: the table of its frames, up to record.TABLE_NEURONS neurons.
+Only what a record holds is judged: the table of its frames, up to schema.TABLE_NEURONS neurons.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-from ..frames.schema import Frame
+from ..frames.schema import FIELDS, Frame
 from ..maths import fourier, harmonics, theory
 from ..records.record import Record
 from ..runs import Init, Run
@@ -17,7 +17,8 @@ Z95 = 1.959963984540054  # half-width of the central 95 % of a normal variable
 # 20 and 50 it serves ReLU and x^2 well together (p = 23, seeds 42, 0, 1, 2); at 10 ReLU scores 0.50 to 0.55, not 0.60
 # to 0.63.  Seeds 3, 4, 5 were kept apart for the test.
 FINISH = 1.5
-SAME = 2e-3  # a table kept as float16 agrees with the weights it was taken from, relative
+CODED = {name: FIELDS["mlp"][name].coded.size for name in ("alpha", "beta", "phi", "psi")}
+SAME = 1.1 * CODED["alpha"]  # a table, of a compact record too, agrees with the weights it was taken from, relative
 
 
 def start(record: Record) -> dict[str, np.ndarray] | None:
@@ -140,6 +141,14 @@ def paths(record: Record) -> dict[str, np.ndarray]:
         columns = {"alpha": alpha, "phi": phi, "beta": beta, "psi": psi, "D": 2 * phi - psi}
         result |= {f"{name}{way}_SM": column for name, column in columns.items()}
     return result
+
+
+def rounding(record: Record) -> dict[str, float]:
+    """How far alpha and beta (relative) and D (radians) of a frame's table may be from what was measured: by its
+    coding in a compact record, else by float16 and by phases in units of pi / 32767."""
+    phi, psi = (CODED[name] if record.coded else np.pi / 65534 for name in ("phi", "psi"))
+    alpha, beta = (CODED[name] if record.coded else 2.0**-11 for name in ("alpha", "beta"))
+    return {"alpha": alpha, "beta": beta, "D": 2 * phi + psi}
 
 
 def flow_errors(path: dict[str, np.ndarray], upto: int | None = None) -> dict[str, np.ndarray]:

@@ -99,8 +99,9 @@ def errors_table(path: dict, neuron: int) -> pa.Table:
     return table(step=path["step_S"], **{n + way: path[f"{n}{way}_SM"][:, neuron] for n, way in names})
 
 
-def errors(path: dict, neuron: int, step: int, log_steps: bool = True) -> Chart:
-    """Training minus flow: alpha and beta in per cent of the flow, D in per cent of a radian."""
+def errors(path: dict, rounding: dict[str, float], neuron: int, step: int, log_steps: bool = True) -> Chart:
+    """Training minus flow: alpha and beta in per cent of the flow, D in per cent of a radian; `rounding` as in
+    `lottery`."""
     difference = {
         "α": 100 * (path["alpha_SM"] / path["alpha_flow_SM"] - 1)[:, neuron],
         "β": 100 * (path["beta_SM"] / path["beta_flow_SM"] - 1)[:, neuron],
@@ -115,8 +116,8 @@ def errors(path: dict, neuron: int, step: int, log_steps: bool = True) -> Chart:
         drawing(_errors, tables, names=tuple(difference), log_steps=log_steps),
         f"Training minus flow, neuron {neuron}",
         f"Largest up to step {step:,}: α {worst['α']:.2g} %, β {worst['β']:.2g} %, D {worst['D'] / 100:.2g} rad. "
-        "Jitter of ±0.05 % is the rounding of the record; a drift is physics: the loss is no longer flat, or, under "
-        "ReLU, harmonics.",
+        f"Jitter of ±{100 * rounding['beta']:.2g} % and ±{rounding['D']:.2g} rad is the rounding of the record; a "
+        "drift is physics: the loss is no longer flat, or, under ReLU, harmonics.",
         f"Training minus flow for neuron {neuron}", lambda: errors_table(path, neuron),
     )  # fmt: skip
 
