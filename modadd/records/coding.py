@@ -221,7 +221,7 @@ def _voted(y, shape, side):
 
 def _log(stack, size):
     """Within a factor of 1 + size, above SMALLEST."""
-    return np.log(np.maximum(_flat(stack), SMALLEST)), size, b""
+    return np.log(np.maximum(_flat(stack), SMALLEST)), np.log1p(size), b""
 
 
 def _share(stack, size):
@@ -249,7 +249,8 @@ def _spectrum(stack, size, floor=FLOOR):
     y[..., 0] = np.arcsinh(y[..., 0])
     y[..., 1::2] *= squeezed
     y[..., 2::2] *= squeezed
-    return _flat(y), size / np.sqrt(2), largest_m.tobytes()
+    # sinh takes two points s apart to points at most (exp s - 1) cosh of their length apart.
+    return _flat(y), np.log1p(size) / np.sqrt(2), largest_m.tobytes()
 
 
 def _spread(y, shape, side, floor=FLOOR):
