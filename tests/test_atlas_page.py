@@ -78,6 +78,18 @@ def test_the_atlas_is_not_large():
     assert sum(file.stat().st_size for file in ATLAS.rglob("*.npz")) < 60_000_000
 
 
+@pytest.mark.parametrize(("name", "p"), [("quad_random", 5), ("standard", 23), ("quad_random", 97)])
+def test_a_shipped_record_is_judged_as_the_atlas_judges_it(shipped, rows, name, p):
+    record = shipped.get(preset(name, p).id)
+    told = {row["claim"]: row for row in survey.verdicts(r for r in rows if r["run_id"] == record.run.id)}
+    judged = {row["name"]: row for row in claims.judge(record)}
+    assert told.keys() == judged.keys()
+    for claim, row in judged.items():
+        value = told[claim]["value"]
+        assert row["verdict"] == told[claim]["verdict"]
+        assert row["value"] == (value if value is None else pytest.approx(value, rel=KEPT))
+
+
 def test_a_row_repeats_its_card_and_adds_what_follows_from_it(shipped, rows):
     by_id = {row["run_id"]: row for row in rows}
     for run_id, card in list(shipped.cards_of_atlas().items())[::40]:

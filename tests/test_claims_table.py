@@ -144,6 +144,14 @@ def test_a_harmonic_far_from_the_fixed_point_fails_above_it_and_waits_below(trai
         assert BY_NAME["leak-input-3"].verdict(value(record, "leak-input-3"), early=True) == said
 
 
+def test_the_number_of_the_whole_record_lies_in_the_interval_of_what_is_left_of_it(trained):
+    small = trained.compact({"claim:one-cosine": 0.9, "claim:vote-locked": -0.5})
+    for name, told in (("one-cosine", 0.9), ("vote-locked", -0.5)):
+        found, left = claims.measured(BY_NAME[name], small), BY_NAME[name].measure(small)
+        assert found.value == told
+        assert (found.low, found.high) == (min(left.low, told), max(left.high, told))
+
+
 def test_a_frequency_that_does_not_stay_single_fails(trained):
     single = replace(trained, run=preset("quad_single_freq", P))
     assert verdicts(single, "stays-single") == ["fails"]  # it began from random weights
@@ -158,7 +166,7 @@ def test_a_flow_that_is_not_that_of_the_training_fails():
     assert verdicts(record, "flow-quad") == ["holds"]
     frames = [f | {"beta": f["beta"] * (1 + 0.1 * (i > 0))} for i, f in enumerate(record.frames)]
     assert verdicts(replace(record, frames=tuple(frames)), "flow-quad") == ["fails"]
-    assert BY_NAME["flow-quad"].measure(record.compact()).startswith("this record keeps β to 1.0%")
+    assert BY_NAME["flow-quad"].measure(record.compact()).startswith("this record keeps β to 1.0%, and 0.5%")
 
 
 def test_bets_that_name_the_wrong_frequency_are_no_better_than_chance(trained):

@@ -97,10 +97,11 @@ def judge(record: Record) -> list[dict]:
 
 
 def measured(claim: Claim, record: Record) -> Evidence:
-    """The evidence for a claim, never NaN; of a compact record the number is that of the whole one."""
+    """The evidence for a claim, never NaN; of a compact record the number is that of the whole one, which the interval
+    of what is left of it takes in."""
     found = claim.measure(record) if record.frames else "no frame has been taken yet"
     if (told := record.measured.get(f"claim:{claim.name}")) is not None:
-        return found._replace(value=told) if isinstance(found, Measured) else Measured(told, of="the whole record")
+        return found.around(told) if isinstance(found, Measured) else Measured(told, of="the whole record")
     undefined = isinstance(found, Measured) and np.isnan(found.value)
     return "the numbers that it needs are not defined here" if undefined else found
 

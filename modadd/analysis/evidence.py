@@ -25,6 +25,11 @@ class Measured(NamedTuple):
     high: float | None = None
     of: str = ""
 
+    def around(self, value: float) -> "Measured":
+        """The same with this number, and its interval wide enough to hold it."""
+        low, high = (end if end is None else pick(end, value) for pick, end in ((min, self.low), (max, self.high)))
+        return self._replace(value=value, low=low, high=high)
+
 
 Evidence = Measured | str
 Measure = Callable[[Record], Evidence]

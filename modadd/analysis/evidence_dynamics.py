@@ -68,7 +68,7 @@ def flow_error(pick: Callable, finest: float) -> Measure:
         if why := lottery.no_flow(record.run):
             return why
         if (rounding := lottery.rounding(record)["beta"]) > finest:
-            return f"this record keeps β to {rounding:.1%}: train the run anew to measure {finest:.1%}"
+            return f"this record keeps β to {rounding:.1%}, and {finest:.1%} is asked for: train the run anew"
         path = lottery.paths(record)
         if "z0" not in path:
             return "the record does not hold step 0"
