@@ -146,7 +146,6 @@ def test_fast_keys_leave_state_and_address_the_same(look, pause):
     assert step_of(tab) == tab.locator(".player .ends .last").inner_text()
 
 
-@pytest.mark.slow  # tests/test_links.py holds the same without a browser
 def test_a_wish_for_a_step_survives_a_page_that_lacks_it(look, shipped):
     late = next(step for step in shipped.get(preset("grokking", 23).id).frame_steps if step > 5_000)
     tab = look("Overview", 1280, 720, f"p=23&step={late}")

@@ -86,7 +86,7 @@ def draw(place, choices: Choices, chosen: str):
                 "runs": [[group, list(runs.items())] for group, runs in choices.items() if runs],
                 "locked": [name for name in links.LOCKS if links.locked(name)], "seq": state.get("bar-seq", 0),
             },
-            on_wish_change=lambda: take(state["bar"].wish, offered),
+            on_wish_change=lambda: take(getattr(state.get("bar"), "wish", None), offered),
         )  # fmt: skip
 
 

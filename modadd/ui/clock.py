@@ -137,7 +137,8 @@ def _browser(key, moments, moment, title, turns, film, docked=True, plays=True):
             "stages": _stages(turns, moments[-1]), "log": key == "step" and state.get("axis", "log") == "log",
             "locked": links.locked("step"), "seq": state.get(f"{key}-seq", 0),
         } | (film.parcel(moments, moment, inorder=playing) if film else nothing),
-        on_tick_change=lambda: told(key, moments, state[f"{key}-player"].tick),
+        # The last words of a player may come when it has gone with its page.
+        on_tick_change=lambda: told(key, moments, getattr(state.get(f"{key}-player"), "tick", None)),
     )  # fmt: skip
 
 
